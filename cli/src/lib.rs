@@ -1,0 +1,1 @@
+//! The `gpumemprof` command as a library.

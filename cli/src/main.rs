@@ -1,0 +1,3 @@
+//! The `gpumemprof` command.
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! Reads PyTorch GPU memory snapshots and explains them.
+//!
+//! The way through the crate is one way, and each module knows only those before it:
+//!
+//! ```text
+//! bytes ──read──▶ Snapshot ──replay──▶ allocations, curves ──▶ metrics, attribution, oom ──▶ report
+//! ```
+//!
+//! * [`snapshot`]: what a file says, as columns and interned tables.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod snapshot;

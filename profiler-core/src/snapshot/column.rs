@@ -1,0 +1,96 @@
+//! A column that costs nothing while every row has the same value.
+
+/// Values by row. While all rows equal the default none is stored, which is the usual case for
+/// the keys that only some PyTorch versions or options write (`pool_id`, `user_metadata`,
+/// `compile_context`, …).
+#[derive(Clone, Debug, Default)]
+pub struct SparseColumn<T> {
+    default: T,
+    len: usize,
+    /// Empty, or exactly `len` values.
+    values: Vec<T>,
+}
+
+impl<T: Copy + PartialEq> SparseColumn<T> {
+    /// An empty column whose unstored rows read as `default`.
+    #[must_use]
+    pub fn new(default: T) -> Self {
+        Self {
+            default,
+            len: 0,
+            values: Vec::new(),
+        }
+    }
+
+    /// Adds a row.
+    #[inline]
+    pub fn push(&mut self, value: T) {
+        if self.values.is_empty() {
+            if value == self.default {
+                self.len += 1;
+                return;
+            }
+            self.values.reserve(self.len + 1);
+            self.values.resize(self.len, self.default);
+        }
+        self.values.push(value);
+        self.len += 1;
+    }
+
+    /// The value of `row`; the default past the end.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, row: usize) -> T {
+        self.values.get(row).copied().unwrap_or(self.default)
+    }
+
+    /// How many rows were pushed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no row was pushed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether some row differs from the default.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        !self.values.is_empty()
+    }
+
+    /// Gives back the memory that growing left over.
+    pub fn shrink_to_fit(&mut self) {
+        self.values.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_only_from_the_first_different_row() {
+        let mut column = SparseColumn::new(0_u32);
+        column.push(0);
+        column.push(0);
+        assert!(!column.is_stored());
+        column.push(5);
+        column.push(0);
+        assert_eq!(
+            (0..5).map(|row| column.get(row)).collect::<Vec<_>>(),
+            [0, 0, 5, 0, 0]
+        );
+        assert_eq!(column.len(), 4);
+    }
+
+    #[test]
+    fn a_first_row_that_differs_is_kept() {
+        let mut column = SparseColumn::new(0_u32);
+        column.push(9);
+        assert_eq!((column.get(0), column.len()), (9, 1));
+    }
+}

@@ -1,0 +1,75 @@
+//! What a snapshot file says, as columns and interned tables.
+//!
+//! A reader fills a [`Snapshot`]; everything after it only reads one. Nothing here is computed:
+//! lifetimes, curves and meanings are for the modules after this one.
+
+mod annotations;
+mod column;
+mod events;
+mod format;
+mod frames;
+mod ids;
+mod segments;
+mod settings;
+mod stacks;
+mod streams;
+mod strings;
+mod warnings;
+
+pub use annotations::{Annotation, Stage};
+pub use column::SparseColumn;
+pub use events::{Action, Event, Events, NO_TIME, Trace};
+pub use format::FormatFeatures;
+pub use frames::{Frame, FrameTable, FxNode};
+pub use ids::{DeviceId, FrameId, PoolId, StackId, StreamId, StringId};
+pub use segments::{Block, BlockState, Segment, SegmentKind, Segments};
+pub use settings::AllocatorSettings;
+pub use stacks::{StackNode, StackTable};
+pub use streams::{PoolTable, StreamTable};
+pub use strings::StringTable;
+pub use warnings::{Warning, WarningKind, Warnings};
+
+/// A whole snapshot file.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Every distinct string.
+    pub strings: StringTable,
+    /// Every distinct frame.
+    pub frames: FrameTable,
+    /// Every distinct stack.
+    pub stacks: StackTable,
+    /// Every stream named.
+    pub streams: StreamTable,
+    /// Every memory pool named.
+    pub pools: PoolTable,
+    /// Recorded history: one per element of `device_traces`, in order, then `host_traces` if it
+    /// has events.
+    pub traces: Vec<Trace>,
+    /// The final state of all devices, and of pinned host memory.
+    pub segments: Segments,
+    /// `record_function` ranges in file order.
+    pub annotations: Vec<Annotation>,
+    /// Allocator settings, if recorded.
+    pub settings: Option<AllocatorSettings>,
+    /// Which keys were met.
+    pub features: FormatFeatures,
+    /// What the reader noticed.
+    pub warnings: Warnings,
+}
+
+impl Snapshot {
+    /// Every device that has a trace or a segment, ascending; pinned host memory (−1) first.
+    #[must_use]
+    pub fn devices(&self) -> Vec<DeviceId> {
+        let traces = self.traces.iter().map(|trace| trace.device);
+        let segments = self.segments.all().iter().map(|segment| segment.device);
+        let all: std::collections::BTreeSet<DeviceId> = traces.chain(segments).collect();
+        all.into_iter().collect()
+    }
+
+    /// The recorded history of `device`, if the file has one (it may be empty).
+    #[must_use]
+    pub fn trace(&self, device: DeviceId) -> Option<&Trace> {
+        self.traces.iter().find(|trace| trace.device == device)
+    }
+}
