@@ -7,8 +7,10 @@
 //! ```
 //!
 //! * [`snapshot`]: what a file says, as columns and interned tables.
+//! * [`allocator`]: the caching allocator as a model, its settings and what-if runs.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod allocator;
 pub mod snapshot;
