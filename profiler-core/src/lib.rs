@@ -20,3 +20,4 @@ pub mod metrics;
 pub mod oom;
 pub mod replay;
 pub mod snapshot;
+pub mod units;
