@@ -7,8 +7,17 @@
 //! ```
 //!
 //! * [`snapshot`]: what a file says, as columns and interned tables.
+//! * [`replay`]: the recorded history replayed: allocations, segments and curves over time.
+//! * [`metrics`]: numbers about it: fragmentation, utilisation.
+//! * [`oom`]: why an allocation failed.
+//! * [`allocator`]: the caching allocator as a model, its settings and what-if runs.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod allocator;
+pub mod metrics;
+pub mod oom;
+pub mod replay;
 pub mod snapshot;
+pub mod units;
