@@ -21,7 +21,7 @@
 //! unknown.
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::replay::{Allocation, DeviceReplay, NEVER};
 use crate::snapshot::{Snapshot, StackId, StringId, Trace};
@@ -103,6 +103,13 @@ impl Category {
 /// A category and how it is known.
 pub(crate) type Told = (Category, Evidence);
 
+/// What is worked out once for all allocations of a device.
+struct Evidences {
+    /// By phase span: whether what outlives it is mostly never freed.
+    keeps_gradients: Vec<bool>,
+    parameter_sizes: HashSet<u64, FixedState>,
+}
+
 const UNKNOWN: Told = (Category::Unknown, Evidence::Unknown);
 
 const fn inferred(category: Category) -> Told {
@@ -129,7 +136,10 @@ pub(crate) struct Circumstances<'a> {
 impl Circumstances<'_> {
     /// The category of every allocation, by row.
     pub(crate) fn categories(&self, metadata: &mut MetadataCache) -> Vec<Told> {
-        let persistent_backward = self.mostly_persistent_backwards();
+        let evidence = Evidences {
+            keeps_gradients: self.mostly_persistent_backwards(),
+            parameter_sizes: self.parameter_sizes(),
+        };
         let mut told: Vec<Told> = self
             .replay
             .allocations
@@ -137,14 +147,19 @@ impl Circumstances<'_> {
             .map(|id| {
                 let allocation = self.replay.allocations.get(id);
                 self.recorded(id.0, &allocation, metadata)
-                    .unwrap_or_else(|| self.infer(id.0, &allocation, &persistent_backward))
+                    .unwrap_or_else(|| self.infer(id.0, &allocation, &evidence))
             })
             .collect();
         self.match_parameters(&mut told);
         told
     }
 
-    fn recorded(&self, row: u32, allocation: &Allocation, cache: &mut MetadataCache) -> Option<Told> {
+    fn recorded(
+        &self,
+        row: u32,
+        allocation: &Allocation,
+        cache: &mut MetadataCache,
+    ) -> Option<Told> {
         let strings = &self.snapshot.strings;
         let annotated = self.annotations.get(&row).copied();
         if let Some(text) = annotated
@@ -162,7 +177,7 @@ impl Circumstances<'_> {
         Some((category, Evidence::Recorded))
     }
 
-    fn infer(&self, row: u32, allocation: &Allocation, persistent_backward: &[bool]) -> Told {
+    fn infer(&self, row: u32, allocation: &Allocation, known: &Evidences) -> Told {
         let facts = self.facts.get(allocation.stack);
         if facts.is_workspace() {
             return inferred(Category::Workspace);
@@ -179,13 +194,14 @@ impl Circumstances<'_> {
         let Some((index, span)) = span else {
             return UNKNOWN;
         };
-        let freed = allocation.free_requested.checked_sub(1).filter(|_| {
-            allocation.free_requested != NEVER
-        });
+        let freed = allocation
+            .free_requested
+            .checked_sub(1)
+            .filter(|_| allocation.free_requested != NEVER);
         let outlives = freed.is_none_or(|freed| freed >= span.end);
         // Nothing recorded after the phase: how long it lives is not known.
         let is_cut_off = freed.is_none() && index + 1 == self.phases.spans.len();
-        if self.is_kept_workspace(allocation, phase, index, persistent_backward) {
+        if self.is_kept_workspace(allocation, phase, index, &known.keeps_gradients) {
             return inferred(Category::Workspace);
         }
         match phase {
@@ -202,7 +218,11 @@ impl Circumstances<'_> {
                     Category::Temporary
                 })
             }
-            Phase::Backward if is_cut_off && !self.has_gradient_size(allocation) => UNKNOWN,
+            Phase::Backward
+                if is_cut_off && !known.parameter_sizes.contains(&allocation.requested) =>
+            {
+                UNKNOWN
+            }
             Phase::Backward if outlives => inferred(Category::Gradient),
             Phase::Backward => inferred(Category::Temporary),
             Phase::Optimizer if is_cut_off && !facts.is_optimizer_init() => UNKNOWN,
@@ -274,7 +294,7 @@ impl Circumstances<'_> {
         allocation: &Allocation,
         phase: Phase,
         index: usize,
-        persistent_backward: &[bool],
+        keeps_gradients: &[bool],
     ) -> bool {
         if allocation.free_requested != NEVER
             || !BLAS_WORKSPACE_BYTES.contains(&allocation.requested)
@@ -283,16 +303,14 @@ impl Circumstances<'_> {
         }
         match phase {
             // A later backward would have released an activation.
-            Phase::Forward => self
-                .phases
-                .spans
-                .get(index + 1..)
-                .is_some_and(|later| {
-                    let mut later = later.iter().filter(|span| span.phase != Phase::Data);
-                    later.next().is_some_and(|span| span.phase == Phase::Backward)
-                        && later.next().is_some()
-                }),
-            Phase::Backward => !persistent_backward.get(index).copied().unwrap_or(true),
+            Phase::Forward => self.phases.spans.get(index + 1..).is_some_and(|later| {
+                let mut later = later.iter().filter(|span| span.phase != Phase::Data);
+                later
+                    .next()
+                    .is_some_and(|span| span.phase == Phase::Backward)
+                    && later.next().is_some()
+            }),
+            Phase::Backward => !keeps_gradients.get(index).copied().unwrap_or(true),
             _ => false,
         }
     }
@@ -319,17 +337,21 @@ impl Circumstances<'_> {
                 count.1 += 1;
             }
         }
-        counts.into_iter().map(|(kept, freed)| kept > freed).collect()
+        counts
+            .into_iter()
+            .map(|(kept, freed)| kept > freed)
+            .collect()
     }
 
-    /// Whether a gradient of this size was told in a backward that was recorded to its end, or a
-    /// parameter of this size is set up in the recording.
-    fn has_gradient_size(&self, allocation: &Allocation) -> bool {
-        self.replay.allocations.ids().any(|id| {
-            let other = self.replay.allocations.get(id);
-            other.requested == allocation.requested
-                && other.alloc_event().is_some_and(|event| self.phases.at(event) == Phase::Setup)
-        })
+    /// Sizes of what was set up and kept: parameters, so a gradient has one of these sizes.
+    fn parameter_sizes(&self) -> HashSet<u64, FixedState> {
+        let set_up = self.replay.allocations.ids().filter_map(|id| {
+            let allocation = self.replay.allocations.get(id);
+            let event = allocation.alloc_event()?;
+            let kept = self.phases.at(event) == Phase::Setup && allocation.died == NEVER;
+            kept.then_some(allocation.requested)
+        });
+        set_up.collect()
     }
 
     /// Calls memory from before the recording parameters where counts say so.
@@ -342,9 +364,14 @@ impl Circumstances<'_> {
             let allocation = self.replay.allocations.get(id);
             if allocation.born == 0
                 && allocation.free_requested == NEVER
-                && told.get(id.index()).is_some_and(|t| t.1 == Evidence::Unknown)
+                && told
+                    .get(id.index())
+                    .is_some_and(|t| t.1 == Evidence::Unknown)
             {
-                unknown.entry(allocation.requested).or_default().push(id.index());
+                unknown
+                    .entry(allocation.requested)
+                    .or_default()
+                    .push(id.index());
             }
         }
         for (size, count) in gradients {
@@ -365,7 +392,10 @@ impl Circumstances<'_> {
     fn gradient_sizes(&self, told: &[Told]) -> Option<Vec<(u64, usize)>> {
         let mut by_span: HashMap<usize, Vec<u64>, FixedState> = HashMap::default();
         for id in self.replay.allocations.ids() {
-            if told.get(id.index()).is_none_or(|t| t.0 != Category::Gradient) {
+            if told
+                .get(id.index())
+                .is_none_or(|t| t.0 != Category::Gradient)
+            {
                 continue;
             }
             let allocation = self.replay.allocations.get(id);
@@ -415,12 +445,18 @@ mod tests {
             let expected = (category != Category::Unknown).then_some(category);
             assert_eq!(Category::from_name(category.name()), expected);
         }
-        assert_eq!(Category::from_name("AUTOGRAD_DETAIL"), Some(Category::Temporary));
+        assert_eq!(
+            Category::from_name("AUTOGRAD_DETAIL"),
+            Some(Category::Temporary)
+        );
     }
 
     #[test]
     fn tensor_names_suggest_categories() {
-        assert_eq!(named_like("blocks.0.attn.in_proj_weight"), Some(Category::Parameter));
+        assert_eq!(
+            named_like("blocks.0.attn.in_proj_weight"),
+            Some(Category::Parameter)
+        );
         assert_eq!(named_like("0.exp_avg_sq"), Some(Category::OptimizerState));
         assert_eq!(named_like("kv cache"), None);
     }

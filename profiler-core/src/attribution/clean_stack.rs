@@ -28,7 +28,9 @@ use std::ops::Range;
 
 use crate::snapshot::{FrameId, Snapshot, StackId, StackTable};
 
-use super::frame_class::{Fold, FrameClass, FrameOrigin, class_of, is_library_path, is_python_file};
+use super::frame_class::{
+    Fold, FrameClass, FrameOrigin, class_of, is_library_path, is_python_file,
+};
 use super::native_name::short_native_name;
 
 /// A cleaned stack: a node of a tree like [`StackTable`]'s, of shown frames only. Different
@@ -257,8 +259,11 @@ fn is_same_operator(outer: &str, inner: &str) -> bool {
         return false;
     };
     inner.strip_prefix("at::native::").is_some_and(|function| {
-        operator.starts_with(function.trim_end_matches("_symint").trim_end_matches("_cuda"))
-            || function.starts_with(operator)
+        operator.starts_with(
+            function
+                .trim_end_matches("_symint")
+                .trim_end_matches("_cuda"),
+        ) || function.starts_with(operator)
     })
 }
 
@@ -368,21 +373,49 @@ mod tests {
     /// From a PyTorch 2.6 snapshot with Python 3.13: the left-over Python frames follow `_start`.
     const INTERLEAVED: &[(&str, &str, u64)] = &[
         ("torch::unwind::unwind()", "??", 0),
-        ("torch::CapturedTraceback::gather(bool, bool, bool)", "??", 0),
-        ("c10::cuda::CUDACachingAllocator::Native::DeviceCachingAllocator::malloc(signed char, unsigned long, CUstream_st*)", "CUDACachingAllocator.cpp", 0),
-        ("at::TensorBase at::detail::_empty_strided_generic<c10::ArrayRef<long> >(c10::ArrayRef<long>)", "", 0),
-        ("at::_ops::empty_strided::redispatch(c10::DispatchKeySet)", "??", 0),
+        (
+            "torch::CapturedTraceback::gather(bool, bool, bool)",
+            "??",
+            0,
+        ),
+        (
+            "c10::cuda::CUDACachingAllocator::Native::DeviceCachingAllocator::malloc(signed char, unsigned long, CUstream_st*)",
+            "CUDACachingAllocator.cpp",
+            0,
+        ),
+        (
+            "at::TensorBase at::detail::_empty_strided_generic<c10::ArrayRef<long> >(c10::ArrayRef<long>)",
+            "",
+            0,
+        ),
+        (
+            "at::_ops::empty_strided::redispatch(c10::DispatchKeySet)",
+            "??",
+            0,
+        ),
         ("at::native::empty_like(at::Tensor const&)", "??", 0),
         ("at::native::zeros_like(at::Tensor const&)", "??", 0),
-        ("c10::impl::wrap_kernel_functor_unboxed_<c10::impl::detail::WrapFunctionIntoFunctor_<int> >", "RegisterCompositeExplicitAutograd.cpp", 0),
+        (
+            "c10::impl::wrap_kernel_functor_unboxed_<c10::impl::detail::WrapFunctionIntoFunctor_<int> >",
+            "RegisterCompositeExplicitAutograd.cpp",
+            0,
+        ),
         ("at::_ops::zeros_like::call(at::Tensor const&)", "??", 0),
-        ("torch::autograd::THPVariable_zeros_like(_object*, _object*, _object*)", "python_torch_functions_0.cpp", 0),
+        (
+            "torch::autograd::THPVariable_zeros_like(_object*, _object*, _object*)",
+            "python_torch_functions_0.cpp",
+            0,
+        ),
         ("cfunction_call", "??", 0),
         ("step", "/home/c/assignment1/cs336_basics/optimizers.py", 82),
         ("_PyEval_EvalFrameDefault", "??", 0),
         ("run_mod.llvm.9196888086361497952", "??", 0),
         ("_start", "??", 0),
-        ("wrapper", "/envs/lib/python3.13/site-packages/torch/optim/optimizer.py", 493),
+        (
+            "wrapper",
+            "/envs/lib/python3.13/site-packages/torch/optim/optimizer.py",
+            493,
+        ),
         ("<module>", "/home/c/assignment2/benchmark.py", 435),
     ];
 
@@ -410,7 +443,12 @@ mod tests {
         let origins: Vec<_> = frames.iter().map(|frame| frame.origin).collect();
         assert_eq!(
             origins,
-            [FrameOrigin::Native, FrameOrigin::Project, FrameOrigin::Library, FrameOrigin::Project]
+            [
+                FrameOrigin::Native,
+                FrameOrigin::Project,
+                FrameOrigin::Library,
+                FrameOrigin::Project
+            ]
         );
         let shown: Vec<_> = frames.iter().map(|frame| frame.frame).collect();
         let cleaned: Vec<_> = clean.clean_frames(clean.of(stack)).collect();
@@ -421,7 +459,11 @@ mod tests {
     fn module_calls_and_recursion_are_collapsed() {
         let module = "/opt/venv/lib/python3.11/site-packages/torch/nn/modules/module.py";
         let (snapshot, stack) = with_stack(&[
-            ("forward", "/opt/venv/lib/python3.11/site-packages/torch/nn/modules/linear.py", 134),
+            (
+                "forward",
+                "/opt/venv/lib/python3.11/site-packages/torch/nn/modules/linear.py",
+                134,
+            ),
             ("_call_impl", module, 1798),
             ("_wrapped_call_impl", module, 1787),
             ("_apply", module, 933),
@@ -441,9 +483,21 @@ mod tests {
     #[test]
     fn backward_nodes_and_engine_stay() {
         let (snapshot, stack) = with_stack(&[
-            ("at::_ops::bmm::call(at::Tensor const&, at::Tensor const&)", "??", 0),
-            ("torch::autograd::generated::BmmBackward0::apply(std::vector<at::Tensor>&&)", "??", 0),
-            ("torch::autograd::Node::operator()(std::vector<at::Tensor>&&)", "", 0),
+            (
+                "at::_ops::bmm::call(at::Tensor const&, at::Tensor const&)",
+                "??",
+                0,
+            ),
+            (
+                "torch::autograd::generated::BmmBackward0::apply(std::vector<at::Tensor>&&)",
+                "??",
+                0,
+            ),
+            (
+                "torch::autograd::Node::operator()(std::vector<at::Tensor>&&)",
+                "",
+                0,
+            ),
             ("torch::autograd::Engine::evaluate_function(int)", "??", 0),
             ("torch::autograd::Engine::thread_main(int)", "??", 0),
             ("execute_native_thread_routine", "thread48.o", 0),
@@ -474,7 +528,11 @@ mod tests {
         ] {
             assert!(is_library_path(path), "{path}");
         }
-        for path in ["/home/lib/train.py", "C:/research/DeComFL/client.py", "<string>"] {
+        for path in [
+            "/home/lib/train.py",
+            "C:/research/DeComFL/client.py",
+            "<string>",
+        ] {
             assert!(!is_library_path(path), "{path}");
         }
     }

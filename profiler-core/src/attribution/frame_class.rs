@@ -76,8 +76,6 @@ pub(crate) struct FrameClass {
     pub(crate) marker: Marker,
     /// Whether the function is called `forward`.
     pub(crate) is_forward: bool,
-    /// `nn.Sequential.forward`, whose calls differ by order only.
-    pub(crate) is_container: bool,
     /// A wrapper module (`DistributedDataParallel`, …) that is no layer of the model.
     pub(crate) is_wrapper: bool,
 }
@@ -98,7 +96,6 @@ pub(crate) fn class_of(classes: &[FrameClass], id: FrameId) -> &FrameClass {
         fold: Some(Fold::Unsymbolised),
         marker: Marker::None,
         is_forward: false,
-        is_container: false,
         is_wrapper: false,
     };
     classes.get(id.index()).unwrap_or(&UNKNOWN)
@@ -116,7 +113,9 @@ fn classify(snapshot: &Snapshot, frame: Frame) -> FrameClass {
 
 /// Whether `path` names Python source, generated code (`<string>`) included.
 pub(crate) fn is_python_file(path: &str) -> bool {
-    path.ends_with(".py") || path.ends_with(".pyx") || (path.starts_with('<') && path != "<unknown>")
+    path.ends_with(".py")
+        || path.ends_with(".pyx")
+        || (path.starts_with('<') && path != "<unknown>")
 }
 
 /// Whether `path` (with forward slashes) belongs to a package, the standard library or a compiler.
@@ -131,7 +130,9 @@ pub(crate) fn is_library_path(path: &str) -> bool {
         "/torch/_inductor/",
         "/torch/_dynamo/",
     ];
-    if path.starts_with("<frozen") || path.starts_with("torch/") || path.starts_with("<eval_with_key>")
+    if path.starts_with("<frozen")
+        || path.starts_with("torch/")
+        || path.starts_with("<eval_with_key>")
     {
         return true;
     }
@@ -169,7 +170,6 @@ fn classify_python(name: &str, path: &str) -> FrameClass {
             python_marker(name, path)
         },
         is_forward: name == "forward",
-        is_container: path.ends_with("torch/nn/modules/container.py"),
         is_wrapper: path.contains("torch/nn/parallel/")
             || path.contains("torch/distributed/")
             || path.contains("torch/_dynamo/"),
@@ -258,7 +258,6 @@ fn classify_native(name: &str) -> FrameClass {
         fold: native_fold(&short),
         marker: native_marker(&short),
         is_forward: false,
-        is_container: false,
         is_wrapper: false,
     }
 }
@@ -293,7 +292,11 @@ fn native_marker(short: &str) -> Marker {
 /// The part of PyTorch's C++ that says nothing about the program. The prefixes were gathered from
 /// the symbols of real snapshots of PyTorch 2.1 to 2.15.
 fn native_fold(short: &str) -> Option<Fold> {
-    const UNWINDER: [&str; 3] = ["torch::unwind", "torch::CapturedTraceback", "torch::cuda::gather"];
+    const UNWINDER: [&str; 3] = [
+        "torch::unwind",
+        "torch::CapturedTraceback",
+        "torch::cuda::gather",
+    ];
     const ALLOCATOR: [&str; 18] = [
         "c10::cuda::CUDACachingAllocator",
         "c10_npu::",

@@ -122,7 +122,8 @@ impl Layers {
     /// How the layer is known.
     #[must_use]
     pub fn evidence(&self, id: LayerId) -> Evidence {
-        self.row(id).map_or(Evidence::Unknown, |layer| layer.evidence)
+        self.row(id)
+            .map_or(Evidence::Unknown, |layer| layer.evidence)
     }
 
     /// The layers from the outermost module to `id`.
@@ -145,7 +146,11 @@ impl Layers {
             Evidence::Recorded => ".",
             Evidence::Inferred | Evidence::Unknown => " › ",
         };
-        let names: Vec<&str> = self.ancestry(id).into_iter().map(|at| self.name(at)).collect();
+        let names: Vec<&str> = self
+            .ancestry(id)
+            .into_iter()
+            .map(|at| self.name(at))
+            .collect();
         names.join(separator)
     }
 

@@ -106,7 +106,10 @@ pub(crate) fn is_module_path(text: &str) -> bool {
     text.len() <= MAX_MODULE_BYTES
         && !text.is_empty()
         && text.split('.').all(|part| {
-            !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
         })
         && text.chars().any(char::is_alphabetic)
 }

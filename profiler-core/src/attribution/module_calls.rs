@@ -155,9 +155,17 @@ impl Assigner<'_> {
     fn at_depth(&self, call: CallId, depth: u32) -> Option<CallId> {
         let row = call.0 as usize;
         let start = *self.starts.get(row)?;
-        let end = self.starts.get(row + 1).copied().unwrap_or(self.paths.len());
+        let end = self
+            .starts
+            .get(row + 1)
+            .copied()
+            .unwrap_or(self.paths.len());
         let at = start + depth as usize;
-        if at < end { self.paths.get(at).copied() } else { None }
+        if at < end {
+            self.paths.get(at).copied()
+        } else {
+            None
+        }
     }
 
     /// Gives the marks `from..to`, all made by one call of `parent`, their layers. `depth` is the
@@ -184,9 +192,9 @@ impl Assigner<'_> {
             for piece in starts.windows(2) {
                 let order = orders.entry(call).or_insert(0);
                 // The same root module is called again and again: once per step.
-                let layer = self
-                    .layers
-                    .intern_call(parent, call, if depth == 0 { 0 } else { *order });
+                let layer =
+                    self.layers
+                        .intern_call(parent, call, if depth == 0 { 0 } else { *order });
                 *order += 1;
                 self.assign(at + piece[0], at + piece[1], depth + 1, layer);
             }
@@ -231,7 +239,11 @@ fn split_repetition(trace: &Trace, marks: &[Mark]) -> Vec<usize> {
     for (_, kind) in &allocations {
         *counts.entry(*kind).or_insert(0) += 1;
     }
-    let mut candidates: Vec<usize> = counts.values().copied().filter(|count| *count > 1).collect();
+    let mut candidates: Vec<usize> = counts
+        .values()
+        .copied()
+        .filter(|count| *count > 1)
+        .collect();
     candidates.sort_unstable();
     candidates.dedup();
     let repeats = candidates.into_iter().rev().take(32).find(|&calls| {
@@ -309,7 +321,10 @@ pub(crate) fn infer_backward_layers(
         let Some(event) = allocation.free_requested.checked_sub(1) else {
             continue;
         };
-        let told = calls.layer.get(id.index()).is_some_and(|l| *l != LayerId::UNKNOWN);
+        let told = calls
+            .layer
+            .get(id.index())
+            .is_some_and(|l| *l != LayerId::UNKNOWN);
         let from_forward = allocation
             .alloc_event()
             .is_some_and(|born| phases.at(born) == Phase::Forward);
@@ -321,18 +336,23 @@ pub(crate) fn infer_backward_layers(
     let mut freed = freed.into_iter().peekable();
     let mut pending: Vec<usize> = Vec::new();
     let mut youngest: Option<u32> = None;
-    let flush = |pending: &mut Vec<usize>, youngest: &mut Option<u32>, calls: &mut AllocationCalls| {
-        if let Some(id) = youngest.take() {
-            let own = calls.layer.get(id as usize).copied().unwrap_or_default();
-            let around = layers.parent(own);
-            let layer = if around == LayerId::UNKNOWN { own } else { around };
-            for row in pending.drain(..) {
-                if let Some(to) = calls.layer.get_mut(row) {
-                    *to = layer;
+    let flush =
+        |pending: &mut Vec<usize>, youngest: &mut Option<u32>, calls: &mut AllocationCalls| {
+            if let Some(id) = youngest.take() {
+                let own = calls.layer.get(id as usize).copied().unwrap_or_default();
+                let around = layers.parent(own);
+                let layer = if around == LayerId::UNKNOWN {
+                    own
+                } else {
+                    around
+                };
+                for row in pending.drain(..) {
+                    if let Some(to) = calls.layer.get_mut(row) {
+                        *to = layer;
+                    }
                 }
             }
-        }
-    };
+        };
     for id in replay.allocations.ids() {
         let Some(born) = replay.allocations.get(id).alloc_event() else {
             continue;

@@ -97,7 +97,10 @@ mod tests {
             ),
             ("_PyEval_EvalFrameDefault", "_PyEval_EvalFrameDefault"),
             ("??", "??"),
-            ("void at::native::sum<float, (c10::DeviceType)1>(int) const", "at::native::sum"),
+            (
+                "void at::native::sum<float, (c10::DeviceType)1>(int) const",
+                "at::native::sum",
+            ),
         ];
         for (long, short) in cases {
             assert_eq!(short_native_name(long), short, "{long}");

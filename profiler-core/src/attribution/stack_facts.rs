@@ -48,7 +48,6 @@ impl StackFacts {
     const BLAS_WORKSPACE: u8 = 1 << 3;
     const CUDNN: u8 = 1 << 4;
     const TENSOR: u8 = 1 << 5;
-    const CONVERT: u8 = 1 << 6;
 
     fn has(self, flag: u8) -> bool {
         self.flags & flag != 0
@@ -67,11 +66,6 @@ impl StackFacts {
     /// Optimizer state is being made.
     pub(crate) fn is_optimizer_init(self) -> bool {
         self.has(Self::OPTIMIZER_INIT)
-    }
-
-    /// A module is moved or converted.
-    pub(crate) fn is_convert(self) -> bool {
-        self.has(Self::CONVERT)
     }
 
     /// A library's scratch buffer: cuBLAS's, or what cuDNN code takes without making a tensor.
@@ -104,13 +98,7 @@ impl StackFacts {
                 self.role = Role::Backward;
                 self.flags |= Self::ACCUMULATE;
             }
-            Marker::Convert => {
-                if !busy {
-                    self.role = Role::Setup;
-                    self.flags |= Self::CONVERT;
-                }
-            }
-            Marker::Init | Marker::Load => {
+            Marker::Convert | Marker::Init | Marker::Load => {
                 if !busy {
                     self.role = Role::Setup;
                 }
@@ -182,7 +170,11 @@ impl StackFactsTable {
             facts: vec![StackFacts::default()],
             calls: Vec::new(),
         };
-        let files: Vec<_> = snapshot.frames.iter().map(|(_, f)| (f.name, f.filename)).collect();
+        let files: Vec<_> = snapshot
+            .frames
+            .iter()
+            .map(|(_, f)| (f.name, f.filename))
+            .collect();
         let file_of = |frame: FrameId| files.get(frame.index()).copied().unwrap_or_default();
         let hasher = FixedState::default();
         let mut walks = vec![Walk::default()];
@@ -358,7 +350,11 @@ mod tests {
             &mut snapshot,
             &[
                 ("forward", "/srv/model.py", 9),
-                ("wrapper", "/v/lib/python3.11/site-packages/transformers/utils/generic.py", 1),
+                (
+                    "wrapper",
+                    "/v/lib/python3.11/site-packages/transformers/utils/generic.py",
+                    1,
+                ),
                 ("_call_impl", MODULE, 1),
                 ("main", "/srv/train.py", 5),
             ],
@@ -387,7 +383,10 @@ mod tests {
             &mut snapshot,
             &[("closure", "/srv/train.py", 6), ("step", adam, 5)],
         );
-        let state = stack(&mut snapshot, &[("_init_group", adam, 7), ("step", adam, 5)]);
+        let state = stack(
+            &mut snapshot,
+            &[("_init_group", adam, 7), ("step", adam, 5)],
+        );
         let table = facts(&snapshot);
         assert_eq!(table.get(forward).role, Role::Forward);
         assert_eq!(table.get(loss).role, Role::Unknown);
@@ -402,7 +401,11 @@ mod tests {
             &mut snapshot,
             &[
                 ("backward", "/srv/op.py", 9),
-                ("apply", "/v/lib/python3.11/site-packages/torch/autograd/function.py", 300),
+                (
+                    "apply",
+                    "/v/lib/python3.11/site-packages/torch/autograd/function.py",
+                    300,
+                ),
             ],
         );
         let native = stack(

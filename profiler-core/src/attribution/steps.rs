@@ -55,7 +55,10 @@ impl Steps {
         let values = requested_bytes(trace, replay);
         for step in &mut found.steps {
             // The moments of the step's events, and the one it starts from.
-            let mut best = (step.start, values.get(step.start as usize).copied().unwrap_or(0));
+            let mut best = (
+                step.start,
+                values.get(step.start as usize).copied().unwrap_or(0),
+            );
             for moment in step.start..=step.end {
                 let bytes = values.get(moment as usize).copied().unwrap_or(0);
                 if bytes > best.1 {
@@ -144,14 +147,13 @@ fn from_annotations(snapshot: &Snapshot, trace: &Trace) -> Option<Steps> {
         }
     }
     // A step still open when the snapshot was taken: an OOM, usually.
-    for (name, start) in open {
-        if let Some((word, number)) = numbered(snapshot.strings.get(name)) {
-            ranges.push((word, number, start, i64::MAX));
-        }
-    }
+    ranges.extend(open.into_iter().filter_map(|(name, start)| {
+        let (word, number) = numbered(snapshot.strings.get(name))?;
+        Some((word, number, start, i64::MAX))
+    }));
     let word = most_like_a_step(&ranges)?;
     ranges.retain(|(of, ..)| *of == word);
-    ranges.sort_unstable_by_key(|&(_, number, start, _)| (start, number));
+    ranges.sort_unstable_by_key(|&(_, number, start, end)| (start, number, end));
     let rows = trace.events.len();
     // Times are in order but for jitter of a few microseconds; the first event at or after.
     let row_at = |time: i64| -> u32 {
@@ -216,10 +218,7 @@ fn from_metadata(
     for row in 0..rows {
         // Metadata is per thread: events of autograd's threads may have none.
         let number = metadata
-            .get(
-                &snapshot.strings,
-                trace.events.user_metadata(row as usize),
-            )
+            .get(&snapshot.strings, trace.events.user_metadata(row as usize))
             .and_then(|metadata| metadata.step);
         let Some(number) = number else {
             continue;
@@ -300,7 +299,12 @@ mod tests {
     #[test]
     fn the_most_step_like_name_is_chosen() {
         let range = |word| (word, 0, 0, 1);
-        let all = [range("batch"), range("batch"), range("train_step"), range("ProfilerStep")];
+        let all = [
+            range("batch"),
+            range("batch"),
+            range("train_step"),
+            range("ProfilerStep"),
+        ];
         assert_eq!(most_like_a_step(&all), Some("ProfilerStep"));
         assert_eq!(most_like_a_step(&all[..3]), Some("train_step"));
         assert_eq!(most_like_a_step(&all[..2]), Some("batch"));
