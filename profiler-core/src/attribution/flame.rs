@@ -13,6 +13,7 @@ use super::clean_stack::{CleanStackId, frame_label};
 use super::device::DeviceAttribution;
 use super::frame_class::FrameOrigin;
 use super::layer::LayerId;
+use super::natural_order::natural_order;
 
 /// One node of a [`FlameGraph`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +169,9 @@ fn arrange(
     for list in children.values_mut() {
         list.sort_unstable_by(|a, b| {
             // Least first: they are taken from the end.
-            (bytes(a.0), &b.1, b.0).cmp(&(bytes(b.0), &a.1, a.0))
+            (bytes(a.0).cmp(&bytes(b.0)))
+                .then_with(|| natural_order(&b.1, &a.1))
+                .then_with(|| b.0.cmp(&a.0))
         });
     }
     let mut out = FlameGraph::default();

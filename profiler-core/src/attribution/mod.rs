@@ -17,6 +17,7 @@ mod layer;
 mod metadata;
 mod module_calls;
 mod native_name;
+mod natural_order;
 mod phase;
 mod size_bucket;
 mod stack_facts;
