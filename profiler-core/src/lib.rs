@@ -6,9 +6,11 @@
 //! bytes ──read──▶ Snapshot ──replay──▶ allocations, curves ──▶ metrics, attribution, oom ──▶ report
 //! ```
 //!
+//! * [`read`]: pickles, JSON and what they come packed in.
 //! * [`snapshot`]: what a file says, as columns and interned tables.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod read;
 pub mod snapshot;
