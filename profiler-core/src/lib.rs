@@ -6,6 +6,7 @@
 //! bytes ──read──▶ Snapshot ──replay──▶ allocations, curves ──▶ metrics, attribution, oom ──▶ report
 //! ```
 //!
+//! * [`read`]: pickles, JSON and what they come packed in.
 //! * [`snapshot`]: what a file says, as columns and interned tables.
 //! * [`allocator`]: the caching allocator as a model, its settings and what-if runs.
 
@@ -13,4 +14,5 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod allocator;
+pub mod read;
 pub mod snapshot;
