@@ -8,6 +8,10 @@
 //!
 //! * [`read`]: pickles, JSON and what they come packed in.
 //! * [`snapshot`]: what a file says, as columns and interned tables.
+//! * [`replay`]: the recorded history replayed: allocations, segments and curves over time.
+//! * [`metrics`]: numbers about it: fragmentation, utilisation.
+//! * [`attribution`]: who holds the memory: cleaned stacks, layers, categories, steps.
+//! * [`oom`]: why an allocation failed.
 //! * [`allocator`]: the caching allocator as a model, its settings and what-if runs.
 
 #![forbid(unsafe_code)]
@@ -15,4 +19,10 @@
 
 pub mod allocator;
 pub mod read;
+pub mod attribution;
+pub mod metrics;
+pub mod oom;
+pub mod read;
+pub mod replay;
 pub mod snapshot;
+pub mod units;
