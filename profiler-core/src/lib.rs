@@ -18,7 +18,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod allocator;
-pub mod read;
 pub mod attribution;
 pub mod metrics;
 pub mod oom;

@@ -162,10 +162,17 @@ impl Circumstances<'_> {
     }
 
     fn ends_in_oom(&self) -> bool {
-        let last = self.phases.spans.last().map_or(0, |span| span.start as usize);
+        let last = self
+            .phases
+            .spans
+            .last()
+            .map_or(0, |span| span.start as usize);
         self.trace.is_some_and(|trace| {
             let actions = trace.events.actions();
-            actions.iter().skip(last).any(|action| *action == Action::Oom)
+            actions
+                .iter()
+                .skip(last)
+                .any(|action| *action == Action::Oom)
         })
     }
 
@@ -190,7 +197,8 @@ impl Circumstances<'_> {
             if let (Some(event), true) = (event, freed.is_some() && freed != born) {
                 changes.push((event, true, id.index()));
             }
-            if let (Some(event), true) = (allocation.alloc_event(), born.is_some() && freed != born) {
+            if let (Some(event), true) = (allocation.alloc_event(), born.is_some() && freed != born)
+            {
                 changes.push((event, false, id.index()));
             }
         }
@@ -269,7 +277,8 @@ impl Circumstances<'_> {
             .filter(|_| allocation.free_requested != NEVER);
         let outlives = freed.is_none_or(|freed| freed >= span.end);
         // An OOM ended the recording in this phase: how long it would have lived is not known.
-        let is_cut_off = freed.is_none() && index + 1 == self.phases.spans.len() && known.ends_in_oom;
+        let is_cut_off =
+            freed.is_none() && index + 1 == self.phases.spans.len() && known.ends_in_oom;
         if self.is_kept_workspace(allocation, phase, index, &known.keeps_gradients) {
             return inferred(Category::Workspace);
         }
