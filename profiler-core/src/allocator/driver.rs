@@ -9,6 +9,18 @@ pub struct Piece {
     pub size: u64,
 }
 
+/// What garbage collection does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Collection {
+    /// It is done.
+    Done,
+    /// Gives back the round.
+    Round,
+    /// Gives back these, and is done (a recording whose beginning is missing does not tell how
+    /// old the first segments are, only which went).
+    These(Vec<Piece>),
+}
+
 /// The device driver as the allocator sees it.
 ///
 /// [`Device`] answers from a capacity. The replay of a recording answers from the recording, and
@@ -37,9 +49,11 @@ pub trait Driver {
     /// Whether the memory limit lets a process that holds `held` bytes take `size` more.
     fn is_within_limit(&self, held: u64, size: u64) -> bool;
 
-    /// Whether garbage collection gives back `round` next, with `reclaimed` bytes given back
-    /// before and `held` bytes held when it began.
-    fn collects(&mut self, threshold: f64, held: u64, reclaimed: u64, round: &[Piece]) -> bool;
+    /// What garbage collection gives back next, with `reclaimed` bytes given back before and
+    /// `held` bytes held when it began: `round`, which is all idle segments of more than average
+    /// age; nothing; or what the driver knows better.
+    fn collect(&mut self, threshold: f64, held: u64, reclaimed: u64, round: &[Piece])
+    -> Collection;
 
     /// Whether a private pool's unused memory may be given back (no graph uses it any more).
     fn is_freeable(&mut self, pool: u32) -> bool;
@@ -156,12 +170,23 @@ impl Driver for Device {
             .is_none_or(|limit| held.saturating_add(size) <= limit)
     }
 
-    fn collects(&mut self, threshold: f64, held: u64, reclaimed: u64, _round: &[Piece]) -> bool {
-        self.limit.is_some_and(|limit| {
-            // As PyTorch computes it, in doubles.
-            let bound = (threshold * limit as f64) as u64;
-            held > bound && reclaimed < held - bound
-        })
+    fn collect(
+        &mut self,
+        threshold: f64,
+        held: u64,
+        reclaimed: u64,
+        _round: &[Piece],
+    ) -> Collection {
+        let Some(limit) = self.limit else {
+            return Collection::Done;
+        };
+        // As PyTorch computes it, in doubles.
+        let bound = (threshold * limit as f64) as u64;
+        if held > bound && reclaimed < held - bound {
+            Collection::Round
+        } else {
+            Collection::Done
+        }
     }
 
     fn is_freeable(&mut self, pool: u32) -> bool {

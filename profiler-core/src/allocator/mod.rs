@@ -24,7 +24,7 @@ mod version;
 pub use block::{Block, BlockId, Use};
 pub use conf::ConfError;
 pub use counters::{Counters, Gauge};
-pub use driver::{Device, Driver, Piece};
+pub use driver::{Collection, Device, Driver, Piece};
 pub use lane::LaneKey;
 pub use model::{Allocator, OutOfMemory};
 pub use program::{Program, ProgramRequest, Step, TimedStep};

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use super::block::{Block, BlockId, Blocks, NOT_EXPANDABLE, Use};
 use super::counters::Counters;
-use super::driver::{Driver, Piece};
+use super::driver::{Collection, Driver, Piece};
 use super::lane::{Lane, LaneKey, Place};
 use super::rounding::SizeRules;
 use super::settings::{Settings, UNLIMITED};
@@ -629,8 +629,20 @@ impl<D: Driver> Allocator<D> {
                     size: place.size,
                 })
                 .collect();
-            if !self.driver.collects(threshold, held, reclaimed, &pieces) {
-                break;
+            match self.driver.collect(threshold, held, reclaimed, &pieces) {
+                Collection::Done => break,
+                Collection::Round => {}
+                Collection::These(pieces) => {
+                    for piece in pieces {
+                        let found = idle.iter().find(|(place, _)| {
+                            (place.address, place.size) == (piece.address, piece.size)
+                        });
+                        if let Some(&(place, _)) = found {
+                            self.release_segment(place);
+                        }
+                    }
+                    break;
+                }
             }
             for &(place, age) in &round {
                 reclaimed = reclaimed.saturating_add(place.size);

@@ -1,6 +1,6 @@
 //! The driver as the recording has it: every call has to be the next recorded one.
 
-use super::driver::{Driver, Piece};
+use super::driver::{Collection, Driver, Piece};
 use crate::snapshot::{Action, Events};
 
 /// A segment event of the trace.
@@ -31,6 +31,8 @@ pub(super) struct RecordedDriver<'a> {
     until: u32,
     pub(super) matched: u64,
     pub(super) deviation: Option<Deviation>,
+    /// Whether memory was held before the recording began.
+    has_earlier_history: bool,
 }
 
 /// The segment events of a trace.
@@ -57,13 +59,14 @@ pub(super) fn segment_events(events: &Events) -> Vec<SegmentEvent> {
 
 impl<'a> RecordedDriver<'a> {
     /// Starts before event `from`.
-    pub(super) fn new(events: &'a [SegmentEvent], from: u32) -> Self {
+    pub(super) fn new(events: &'a [SegmentEvent], from: u32, has_earlier_history: bool) -> Self {
         Self {
             events,
             next: events.partition_point(|event| event.event < from),
             until: from,
             matched: 0,
             deviation: None,
+            has_earlier_history,
         }
     }
 
@@ -148,13 +151,22 @@ impl Driver for RecordedDriver<'_> {
         true
     }
 
-    fn collects(&mut self, _: f64, _held: u64, _reclaimed: u64, round: &[Piece]) -> bool {
+    fn collect(&mut self, _: f64, _held: u64, _reclaimed: u64, round: &[Piece]) -> Collection {
         let upcoming = self.events.iter().skip(self.next);
         let upcoming = upcoming.take_while(|next| next.event < self.until);
-        let mut released = upcoming
+        let released: Vec<Piece> = upcoming
             .filter(|next| next.action == Action::SegmentFree)
-            .map(|next| next.piece);
-        !round.is_empty() && round.iter().all(|piece| released.next() == Some(*piece))
+            .map(|next| next.piece)
+            .collect();
+        if released.is_empty() {
+            Collection::Done
+        } else if released.starts_with(round) {
+            Collection::Round
+        } else if self.has_earlier_history {
+            Collection::These(released)
+        } else {
+            Collection::Done
+        }
     }
 
     fn is_freeable(&mut self, pool: u32) -> bool {

@@ -319,7 +319,8 @@ impl<'a> Run<'a> {
         settings: &Settings,
         from: u32,
     ) -> Self {
-        let driver = RecordedDriver::new(events, from);
+        let has_earlier_history = !program.start.segments.is_empty();
+        let driver = RecordedDriver::new(events, from, has_earlier_history);
         let mut allocator = Allocator::new(rules, settings.clone(), driver);
         let mut handles = allocator.restore(&program.start);
         handles.resize(program.requests.len(), BlockId::NONE);

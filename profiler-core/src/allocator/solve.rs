@@ -12,13 +12,20 @@
 //!
 //! Each correction is kept if the replay then gets further; if none does, the last one kept is
 //! taken back and its alternatives are tried.
+//!
+//! Where segment ages decide between free blocks of equal size, the order in which the first
+//! segments were made is a guess too (by address); each tie the recording resolves the other way
+//! is a fact about it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use super::block::{BlockId, Use};
 use super::program::Program;
 use super::recorded_driver::SegmentEvent;
 use super::replay::Run;
 use super::settings::Settings;
-use super::start_state::StartState;
+use super::start_state::{StartSegment, StartState};
 use super::version::{Rules, TieBreak};
 
 /// Replays spent on one device at most.
@@ -26,16 +33,8 @@ const MAX_REPLAYS: u32 = 2000;
 /// Steps replayed on one device at most: a few seconds.
 const MAX_STEPS: u64 = 40_000_000;
 
-/// A change of the start state, and what takes it back.
-#[derive(Clone, Debug)]
-enum Correction {
-    /// Give a block another size.
-    Size { block: usize, size: u64 },
-    /// Say that a segment was made just before another.
-    Older { segment: usize, than: usize },
-    /// Put the segments' ages back.
-    Ages(Vec<u32>),
-}
+/// A start block and the size to give it.
+type Correction = (usize, u64);
 
 /// One point of the search: a conflict and what may resolve it.
 struct Choice {
@@ -64,13 +63,15 @@ pub(super) fn correct_guesses(
     let mut choices: Vec<Choice> = Vec::new();
     let mut replays = 0;
     let mut steps = 0_u64;
+    let mut order = SegmentOrder::default();
     loop {
         replays += 1;
         steps += program.steps.len() as u64;
-        let Some((event, alternatives)) = replay(program, events, rules, settings) else {
+        let Some(contradiction) = replay(program, events, rules, settings) else {
             best = program.start.clone();
             break;
         };
+        let event = contradiction.event;
         if best_event.is_none_or(|best| event > best) {
             best_event = Some(event);
             best = program.start.clone();
@@ -78,10 +79,15 @@ pub(super) fn correct_guesses(
         if replays >= MAX_REPLAYS || steps >= MAX_STEPS {
             break;
         }
+        if let Some((older, younger)) = contradiction.tie
+            && order.learn(&mut program.start, older, younger)
+        {
+            continue;
+        }
         if choices.last().is_none_or(|choice| event > choice.event) {
             choices.push(Choice {
                 event,
-                alternatives,
+                alternatives: contradiction.corrections,
                 undo: None,
             });
         }
@@ -112,45 +118,87 @@ fn take_next_alternative(start: &mut StartState, choices: &mut Vec<Choice>) -> b
 }
 
 /// Makes a correction; returns the one that takes it back.
-fn apply(start: &mut StartState, correction: Correction) -> Option<Correction> {
-    match correction {
-        Correction::Size { block, size } => {
-            let row = start.blocks.get_mut(block)?;
-            let size = std::mem::replace(&mut row.size, size);
-            Some(Correction::Size { block, size })
+fn apply(start: &mut StartState, (block, size): Correction) -> Option<Correction> {
+    let row = start.blocks.get_mut(block)?;
+    Some((block, std::mem::replace(&mut row.size, size)))
+}
+
+/// What the recording showed of the order in which the first segments were made: of two equal
+/// free blocks it took the one of the older segment.
+#[derive(Default)]
+struct SegmentOrder {
+    /// (older, younger) by row.
+    pairs: BTreeSet<(usize, usize)>,
+}
+
+impl SegmentOrder {
+    /// Adds a fact and gives the segments ages that fit all facts, by address where they leave a
+    /// choice. False, with nothing changed, if it is known already or contradicts the others.
+    fn learn(&mut self, start: &mut StartState, older: usize, younger: usize) -> bool {
+        if older == younger || !self.pairs.insert((older, younger)) {
+            return false;
         }
-        Correction::Older { segment, than } => {
-            let before: Vec<u32> = start.segments.iter().map(|segment| segment.age).collect();
-            let age = before.get(than).copied()?;
-            let old_age = before.get(segment).copied()?;
-            for row in &mut start.segments {
-                if (age..old_age).contains(&row.age) {
-                    row.age += 1;
+        let count = start.segments.len();
+        let mut waiting = vec![0_u32; count];
+        for &(_, younger) in &self.pairs {
+            if let Some(waiting) = waiting.get_mut(younger) {
+                *waiting += 1;
+            }
+        }
+        let is_ready = |(row, waiting): (usize, &u32)| (*waiting == 0).then_some(Reverse(row));
+        let mut ready: BinaryHeap<_> = waiting.iter().enumerate().filter_map(is_ready).collect();
+        let mut ages = vec![0_u32; count];
+        let mut age = 0;
+        while let Some(Reverse(row)) = ready.pop() {
+            age += 1;
+            if let Some(slot) = ages.get_mut(row) {
+                *slot = age;
+            }
+            for &(_, younger) in self.pairs.range((row, 0)..=(row, usize::MAX)) {
+                if let Some(waiting) = waiting.get_mut(younger) {
+                    *waiting -= 1;
+                    if *waiting == 0 {
+                        ready.push(Reverse(younger));
+                    }
                 }
             }
-            start.segments.get_mut(segment)?.age = age;
-            Some(Correction::Ages(before))
         }
-        Correction::Ages(ages) => {
-            for (row, age) in start.segments.iter_mut().zip(ages) {
-                row.age = age;
-            }
-            None
+        if age as usize != count {
+            self.pairs.remove(&(older, younger));
+            return false;
         }
+        for (segment, age) in start.segments.iter_mut().zip(ages) {
+            segment.age = age;
+        }
+        true
     }
 }
 
-/// Replays to the first conflict; returns its event with the corrections that may resolve it, the
-/// most likely last.
+/// Where a replay parts from the recording, and what may be wrong.
+struct Contradiction {
+    event: u32,
+    /// The start segments (older, younger) of two equal free blocks the model chose between the
+    /// other way round.
+    tie: Option<(usize, usize)>,
+    /// Sizes to try, the most likely last.
+    corrections: Vec<Correction>,
+}
+
+/// Replays to the first conflict.
 fn replay(
     program: &Program,
     events: &[SegmentEvent],
     rules: Rules,
     settings: &Settings,
-) -> Option<(u32, Vec<Correction>)> {
+) -> Option<Contradiction> {
     let mut run = Run::new(program, events, rules, settings, 0);
     let conflict = run.run_to_conflict()?;
-    let mut corrections = Vec::new();
+    let mut contradiction = Contradiction {
+        event: conflict.event,
+        tie: None,
+        corrections: Vec::new(),
+    };
+    let corrections = &mut contradiction.corrections;
     if let Some(replayed) = conflict.replayed {
         // The block the model chose might begin elsewhere.
         let before = run.allocator.block(replayed).previous;
@@ -158,53 +206,63 @@ fn replay(
             && let Some(start) = program.start.blocks.get(block)
         {
             let bounds = [start.bounds.0, start.bounds.1];
-            let others = bounds.into_iter().filter(|&size| size != now);
-            corrections.extend(others.map(|size| Correction::Size { block, size }));
+            corrections.extend(bounds.map(|size| (block, size)));
+            corrections.retain(|&(_, size)| size != now);
         }
     }
     let Some(address) = conflict.recorded else {
-        return Some((conflict.event, corrections));
+        return Some(contradiction);
     };
-    if rules.tie_break == TieBreak::SegmentAge
-        && let Some(replayed) = conflict.replayed
-    {
-        // Or an equal block was in an older segment.
-        let chosen = run.allocator.block(replayed).address;
-        let segments = &program.start.segments;
-        let segment_of = |address: u64| {
-            let after = segments.partition_point(|segment| segment.address <= address);
-            let index = after.checked_sub(1)?;
-            (address < segments.get(index)?.end()).then_some(index)
-        };
-        if let (Some(segment), Some(than)) = (segment_of(address), segment_of(chosen))
-            && let (Some(recorded), Some(replayed)) = (segments.get(segment), segments.get(than))
-            && recorded.age > replayed.age
-        {
-            corrections.push(Correction::Older { segment, than });
-        }
-    }
     // The recorded block begins where the model has slack, or inside a free block.
     let around = run
         .allocator
         .blocks
         .iter()
         .find(|(_, block)| block.address <= address && address < block.end());
-    if let Some((id, block)) = around {
-        let owner = if block.state == Use::Allocated && block.address < address {
-            id
-        } else {
-            block.previous
-        };
-        if let Some((block, now)) = guess_at(&run, program, owner)
-            && let Some(start) = program.start.blocks.get(block)
-        {
-            let size = address.saturating_sub(start.address);
-            if size != now && (start.bounds.0..=start.bounds.1).contains(&size) {
-                corrections.push(Correction::Size { block, size });
-            }
+    let Some((id, block)) = around else {
+        return Some(contradiction);
+    };
+    // (The block just handed out may lie around it too: it was free.)
+    let is_slack = block.state == Use::Allocated && Some(id) != conflict.replayed;
+    let owner = if is_slack && block.address < address {
+        id
+    } else {
+        block.previous
+    };
+    if let Some((row, now)) = guess_at(&run, program, owner)
+        && let Some(start) = program.start.blocks.get(row)
+    {
+        let size = address.saturating_sub(start.address);
+        if size != now && (start.bounds.0..=start.bounds.1).contains(&size) {
+            corrections.push((row, size));
         }
     }
-    Some((conflict.event, corrections))
+    if rules.tie_break == TieBreak::SegmentAge
+        && let Some(replayed) = conflict.replayed
+        && (block.address, block.state) == (address, Use::Free)
+    {
+        let chosen = run.allocator.block(replayed);
+        let rest = run.allocator.block(chosen.next);
+        let rest = if rest.state == Use::Free {
+            rest.size
+        } else {
+            0
+        };
+        if chosen.size + rest == block.size {
+            let segments = &program.start.segments;
+            let older = segment_at(segments, address);
+            let younger = segment_at(segments, chosen.address);
+            contradiction.tie = older.zip(younger);
+        }
+    }
+    Some(contradiction)
+}
+
+/// The row of the segment that holds `address`.
+fn segment_at(segments: &[StartSegment], address: u64) -> Option<usize> {
+    let after = segments.partition_point(|segment| segment.address <= address);
+    let row = after.checked_sub(1)?;
+    (address < segments.get(row)?.end()).then_some(row)
 }
 
 /// The start block behind a handle and its present size, if that is a guess and it is live.
