@@ -24,6 +24,14 @@ impl Gauge {
     }
 }
 
+impl Gauge {
+    /// Goes on where another left off.
+    fn continue_with(&mut self, later: Self) {
+        self.current = later.current;
+        self.peak = self.peak.max(later.peak);
+    }
+}
+
 /// What `torch.cuda.memory_stats()` reports for all pools together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
@@ -48,4 +56,20 @@ pub struct Counters {
     pub alloc_retries: u64,
     /// Requests that failed for good (`num_ooms`).
     pub ooms: u64,
+}
+
+impl Counters {
+    /// Adds what happened later, counted from a fresh start.
+    pub(super) fn continue_with(&mut self, later: &Self) {
+        self.requested.continue_with(later.requested);
+        self.allocated.continue_with(later.allocated);
+        self.active.continue_with(later.active);
+        self.reserved.continue_with(later.reserved);
+        self.inactive_split.continue_with(later.inactive_split);
+        self.segments.continue_with(later.segments);
+        self.device_allocs += later.device_allocs;
+        self.device_frees += later.device_frees;
+        self.alloc_retries += later.alloc_retries;
+        self.ooms += later.ooms;
+    }
 }

@@ -185,6 +185,14 @@ impl<D: Driver> Allocator<D> {
         }
     }
 
+    /// Whether a block is the first of its segment or mapped range.
+    pub(super) fn begins_segment(&self, block: &Block) -> bool {
+        match block.previous.get() {
+            Some(previous) => self.blocks.get(previous).state == Use::Unmapped,
+            None => true,
+        }
+    }
+
     /// `torch.cuda.empty_cache()`: gives back everything unused.
     pub fn empty_cache(&mut self) {
         self.release_cached();

@@ -71,6 +71,8 @@ pub struct Program {
     pub late_frees: u64,
     /// Runs of segments given back that were read as `empty_cache()` calls.
     pub empty_caches: u64,
+    /// Private pools whose memory was given back, with the event: no graph used them then.
+    pub released_pools: Vec<(u32, u32)>,
     /// Frees of addresses at which nothing was live (edited files).
     pub unknown_frees: u64,
 }
@@ -224,6 +226,10 @@ impl<'a> Extraction<'a> {
         };
         let mut end = row;
         while end < events.len() && is_release(end) {
+            let pool = self.pool(events, end);
+            if pool != 0 {
+                self.program.released_pools.push((end as u32, pool));
+            }
             if events.action(end) == Action::SegmentFree {
                 self.ranges.remove(&events.address(end));
             }

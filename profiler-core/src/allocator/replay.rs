@@ -1,7 +1,10 @@
 //! The recorded program run again under the recorded settings, compared event by event.
 
 use super::block::{BlockId, Use};
+use super::counters::Counters;
+use super::curve::{CurvePoint, push_point};
 use super::driver::{Driver, Piece};
+use super::map::{BlockMap, map_of};
 use super::model::Allocator;
 use super::program::{Program, Step};
 use super::recorded_driver::{Deviation, RecordedDriver, SegmentEvent, segment_events};
@@ -97,6 +100,9 @@ pub struct Recording {
     pub program: Program,
     /// How far the replay agrees.
     pub fidelity: Fidelity,
+    /// The allocator's counters over the recording; after disagreements only their peaks mean
+    /// something.
+    pub counters: Counters,
 }
 
 impl Recording {
@@ -136,6 +142,7 @@ impl Recording {
             settings,
             program: Program::default(),
             fidelity: Fidelity::default(),
+            counters: Counters::default(),
         })
     }
 
@@ -163,14 +170,15 @@ impl Recording {
             peak_reserved_recorded: recorded_peak(&program, &segment_events),
             ..Fidelity::default()
         };
+        let mut counters = Counters::default();
         let mut run = Run::new(&program, &segment_events, rules, settings, 0);
         loop {
             let conflict = run.run_to_conflict();
             fidelity.placed += run.placed;
             fidelity.segment_events_matched += run.allocator.driver().matched;
             fidelity.snapshots_matched += run.snapshots_matched;
-            let peak = run.allocator.counters().reserved.peak;
-            fidelity.peak_reserved_replayed = fidelity.peak_reserved_replayed.max(peak);
+            counters.continue_with(run.allocator.counters());
+            fidelity.peak_reserved_replayed = counters.reserved.peak;
             let Some(conflict) = conflict else {
                 fidelity.count_final_blocks(snapshot, &run.allocator);
                 break;
@@ -191,6 +199,60 @@ impl Recording {
             settings: settings.clone(),
             program,
             fidelity,
+            counters,
+        }
+    }
+}
+
+impl Recording {
+    /// What the device held after each event at which that changed, by replay; empty after the
+    /// first disagreement.
+    #[must_use]
+    pub fn curve(&self, snapshot: &Snapshot) -> Vec<CurvePoint> {
+        let mut curve = Vec::new();
+        self.replay(snapshot, |event, run| {
+            push_point(&mut curve, event, run.allocator.counters());
+            true
+        });
+        curve
+    }
+
+    /// What the device held after `event`, by replay (at the first disagreement if that comes
+    /// before).
+    #[must_use]
+    pub fn map_at(&self, snapshot: &Snapshot, event: u32) -> BlockMap {
+        let mut map = BlockMap::default();
+        let last = self.program.steps.iter().rev();
+        let last = last.map(|timed| timed.event).find(|&at| at <= event);
+        self.replay(snapshot, |at, run| {
+            if Some(at) == last {
+                map = map_of(&run.allocator, &run.handles, &self.program, event);
+                return false;
+            }
+            true
+        });
+        map
+    }
+
+    /// Replays up to the first disagreement, or until `observe` returns false.
+    fn replay(&self, snapshot: &Snapshot, mut observe: impl FnMut(u32, &Run<'_>) -> bool) {
+        let no_events = Events::default();
+        let events = snapshot
+            .trace(self.program.device)
+            .map_or(&no_events, |trace| &trace.events);
+        let segment_events = segment_events(events);
+        let mut run = Run::new(
+            &self.program,
+            &segment_events,
+            self.rules,
+            &self.settings,
+            0,
+        );
+        for timed in &self.program.steps {
+            let conflict = run.step(&self.program, timed.event, timed.step);
+            if !observe(timed.event, &run) || conflict.is_some() {
+                break;
+            }
         }
     }
 }
