@@ -74,8 +74,8 @@ extern "C" fn cudnnGetStream(_handle: usize, stream: Out<usize>) -> c_int {
     0
 }
 
-/// What was set of a descriptor: attribute → (bytes of one element, the elements' bytes).
-type Attributes = HashMap<c_int, (usize, Vec<u8>)>;
+/// What was set of a descriptor: attribute → the elements' bytes.
+type Attributes = HashMap<c_int, Vec<u8>>;
 
 fn descriptors() -> MutexGuard<'static, HashMap<usize, Attributes>> {
     static DESCRIPTORS: OnceLock<Mutex<HashMap<usize, Attributes>>> = OnceLock::new();
@@ -129,15 +129,15 @@ extern "C" fn cudnnBackendSetAttribute(
     };
     match descriptors().get_mut(&descriptor) {
         Some(attributes) => {
-            attributes.insert(attribute, (size, bytes));
+            attributes.insert(attribute, bytes);
             0
         }
         None => BAD_PARAM,
     }
 }
 
-/// The heuristic's results are one engine configuration, a plan's workspace is zero bytes, an engine
-/// has index 0 and neither knobs nor notes; every other attribute is what was set.
+/// The heuristic's results are one engine configuration, which needs no workspace and no shared
+/// memory; an engine has index 0 and neither knobs nor notes; every other attribute is what was set.
 #[unsafe(no_mangle)]
 extern "C" fn cudnnBackendGetAttribute(
     descriptor: usize,
@@ -147,37 +147,37 @@ extern "C" fn cudnnBackendGetAttribute(
     count: Out<i64>,
     elements: Out<u8>,
 ) -> c_int {
+    // The numbers of `cudnnBackendAttributeName_t`.
     const HEURISTIC_RESULTS: c_int = 202;
     const CONFIG_ENGINE: c_int = 300;
+    const CONFIG_WORKSPACE: c_int = 303;
+    const CONFIG_SHARED_MEMORY: c_int = 304;
     const PLAN_WORKSPACE: c_int = 402;
     const GRAPH_ENGINE_COUNT: c_int = 802;
     const ENGINE_INDEX: c_int = 1301;
-    let value: Option<i64> = match attribute {
+    let size = element_size(kind);
+    let held = match attribute {
         // The caller's array already holds descriptors to be filled; they hold nothing anyone asks.
-        HEURISTIC_RESULTS | CONFIG_ENGINE => None,
-        PLAN_WORKSPACE | ENGINE_INDEX => Some(0),
-        GRAPH_ENGINE_COUNT => Some(1),
-        _ => {
-            let all = descriptors();
-            let (size, bytes) = match all.get(&descriptor).and_then(|a| a.get(&attribute)) {
-                Some((size, bytes)) => (*size, bytes.as_slice()),
-                None => (element_size(kind), &[][..]),
-            };
-            let held = bytes.len() / size;
-            let given = held.min(usize::try_from(wanted).unwrap_or(0));
-            if given > 0 {
-                elements.set_all(&bytes[..given * size]);
-            }
-            count.set(held as i64);
+        HEURISTIC_RESULTS | CONFIG_ENGINE => {
+            count.set(1);
             return 0;
         }
+        PLAN_WORKSPACE | ENGINE_INDEX | CONFIG_WORKSPACE | CONFIG_SHARED_MEMORY => vec![0; size],
+        GRAPH_ENGINE_COUNT => 1_i64.to_ne_bytes()[..size.min(8)].to_vec(),
+        _ => descriptors()
+            .get(&descriptor)
+            .and_then(|attributes| attributes.get(&attribute))
+            .cloned()
+            .unwrap_or_default(),
     };
-    if let Some(value) = value
-        && wanted > 0
-    {
-        elements.set_all(&value.to_ne_bytes());
+    let given = usize::try_from(wanted)
+        .unwrap_or(0)
+        .saturating_mul(size)
+        .min(held.len());
+    if given > 0 {
+        elements.set_all(&held[..given]);
     }
-    count.set(1);
+    count.set((held.len() / size) as i64);
     0
 }
 
