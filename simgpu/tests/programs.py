@@ -72,6 +72,7 @@ def counters(device: int = 0) -> dict:
         "reserved": stats["reserved_bytes.all.current"],
         "allocated": stats["allocated_bytes.all.current"],
         "peak": stats["allocated_bytes.all.peak"],
+        "requested_peak": stats["requested_bytes.all.peak"],
         "ooms": stats["num_ooms"],
         "max_split_size": stats["max_split_size"],
         "segments": sum(s["total_size"] for s in segments),
@@ -121,11 +122,11 @@ def gpt(steps: int = 3, batch: int = 4):
         F.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
         optimizer.step()
         optimizer.zero_grad()
-    return model
+    return model, optimizer
 
 
 def train_gpt() -> dict:
-    model = gpt()
+    model, _optimizer = gpt()
     return {**counters(), "parameters": sum(p.numel() for p in model.parameters())}
 
 
@@ -214,7 +215,7 @@ def settings() -> dict:
 def graph() -> dict:
     import torch
 
-    torch.zeros(1, device="cuda")
+    outside = torch.zeros(1, device="cuda")
     captured = torch.cuda.CUDAGraph()
     status = [torch.cuda.is_current_stream_capturing()]
     with torch.cuda.graph(captured):
@@ -227,13 +228,13 @@ def graph() -> dict:
         torch.cuda.current_stream().wait_stream(side)
     status.append(torch.cuda.is_current_stream_capturing())
     captured.replay()
-    return {**counters(), "status": status, "kept": kept.numel()}
+    return {**counters(), "status": status, "kept": [outside.numel(), kept.numel()]}
 
 
 def two_devices() -> dict:
     import torch
 
-    tensors = [torch.zeros((device + 1) * MIB, device=f"cuda:{device}") for device in range(2)]
+    tensors = [torch.zeros((device + 1) * 10 * MIB, device=f"cuda:{device}") for device in range(2)]
     copied = tensors[0].to("cuda:1")
     return {
         "count": torch.cuda.device_count(),

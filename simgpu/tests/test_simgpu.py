@@ -13,6 +13,7 @@ from conftest import HERE, ROOT, launch, python_of, simgpu
 
 MIB = 1 << 20
 GIB = 1 << 30
+SNAPSHOT_NAMES = {"2.15": "15", "2.6": "26"}
 SHARED = Path(os.environ.get("GPUMEMPROF_SHARED", ROOT.parent / "shared")) / "snapshots" / "simulated"
 
 
@@ -39,7 +40,7 @@ def test_training_public_models(version):
 
 def test_cudnn_and_attention(version):
     result = launch(version, "cudnn")
-    assert result["convolution"] == "ConvBackend.Cudnn"
+    assert result["convolution"].endswith("ConvBackend.Cudnn")
     # The convolution without cuDNN unfolds its input first.
     assert result["temporary_with"] == 0 < result["temporary_without"]
     assert result["gradient"] == [32, 16, 3, 3]
@@ -74,7 +75,7 @@ def test_allocator_settings(version):
     assert plain["expandable"] == 0 and plain["max_split_size"] in (-1, 2**63 - 1, 2**64 - 1)
     expandable = launch(version, "settings", alloc_conf="expandable_segments:True")
     assert expandable["expandable"] > 0
-    assert expandable["peak"] == plain["peak"]
+    assert expandable["requested_peak"] == plain["requested_peak"]
     assert expandable["reserved"] == expandable["segments"] == expandable["device_used"]
     split = launch(version, "settings", alloc_conf="max_split_size_mb:32")
     check_consistent(split)
@@ -108,11 +109,11 @@ def test_two_devices(version, tmp_path):
 
 
 def test_frees_wait_for_other_streams(version):
-    assert launch(version, "pending_free")["states"] == ["inactive"] * 5
-    seen = launch(version, "pending_free", pending=2)["states"]
-    assert seen[0] == "active_pending_free"
-    assert seen[-1] == "inactive"
-    assert seen == sorted(seen)
+    # The allocator looks at its events at the next allocation, not at the free itself.
+    for pending in (0, 2):
+        seen = launch(version, "pending_free", pending=pending)["states"]
+        waiting = 1 + pending
+        assert seen == ["active_pending_free"] * waiting + ["inactive"] * (5 - waiting)
 
 
 def test_host_memory(version):
@@ -193,7 +194,7 @@ def test_peaks_are_those_of_the_first_prototype(version, program, tmp_path):
     if not SHARED.exists():
         pytest.skip(f"skipped: no {SHARED}")
     lines = (SHARED / "truth.jsonl").read_text().splitlines()
-    wanted = f"sim{ {'2.15': '15', '2.6': '26'}[version]}-{program}.pickle"
+    wanted = f"sim{SNAPSHOT_NAMES[version]}-{program}.pickle"
     truth = next(entry for entry in map(json.loads, lines) if entry["file"] == wanted)
     env = simgpu.environment(capacity=f"{truth['device_mib']}MiB")
     command = [python_of(version), SHARED / "programs.py", program, tmp_path / "out.pickle"]
