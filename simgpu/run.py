@@ -17,12 +17,31 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The names under which PyTorch 2.6.0 (CUDA 12.4) and 2.15.0 (CUDA 13.2) ask the loader for NVIDIA's
 # libraries (`readelf -d torch/lib/*.so`), and NVML, which is opened by name. All are the one library.
-NAMES = """
-libcublas.so.12 libcublas.so.13 libcublasLt.so.12 libcublasLt.so.13 libcuda.so.1 libcudart.so.12
-libcudart.so.13 libcudnn.so.9 libcufft.so.11 libcufft.so.12 libcufile.so.0 libcupti.so.12 libcupti.so.13
-libcurand.so.10 libcusolver.so.11 libcusolver.so.12 libcusparse.so.12 libcusparseLt.so.0 libnccl.so.2
-libnvidia-ml.so.1 libnvrtc.so.12 libnvrtc.so.13 libnvshmem_host.so.3
-""".split()
+NAMES = [
+    "libcublas.so.12",
+    "libcublas.so.13",
+    "libcublasLt.so.12",
+    "libcublasLt.so.13",
+    "libcuda.so.1",
+    "libcudart.so.12",
+    "libcudart.so.13",
+    "libcudnn.so.9",
+    "libcufft.so.11",
+    "libcufft.so.12",
+    "libcufile.so.0",
+    "libcupti.so.12",
+    "libcupti.so.13",
+    "libcurand.so.10",
+    "libcusolver.so.11",
+    "libcusolver.so.12",
+    "libcusparse.so.12",
+    "libcusparseLt.so.0",
+    "libnccl.so.2",
+    "libnvidia-ml.so.1",
+    "libnvrtc.so.12",
+    "libnvrtc.so.13",
+    "libnvshmem_host.so.3",
+]
 
 # Option → environment variable that the library reads.
 SETTINGS = {
@@ -43,9 +62,15 @@ def library() -> Path:
     if named := os.environ.get("SIMGPU_LIB"):
         return Path(named).resolve()
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    built = [path for profile in ("release", "debug") if (path := target / profile / "libsimgpu.so").exists()]
+    built = [
+        path
+        for profile in ("release", "debug")
+        if (path := target / profile / "libsimgpu.so").exists()
+    ]
     if not built:
-        raise FileNotFoundError(f"no libsimgpu.so under {target}: run `cargo build -p simgpu` first")
+        raise FileNotFoundError(
+            f"no libsimgpu.so under {target}: run `cargo build -p simgpu` first"
+        )
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
@@ -61,7 +86,9 @@ def names_folder(lib: Path) -> Path:
     return folder
 
 
-def environment(base: dict[str, str] | None = None, **settings: object) -> dict[str, str]:
+def environment(
+    base: dict[str, str] | None = None, **settings: object
+) -> dict[str, str]:
     """The environment (`os.environ` or `base`) in which programs see the simulated device.
 
     `settings` are the options of the command line: model, devices, capacity, context, reserved, others,
@@ -70,7 +97,9 @@ def environment(base: dict[str, str] | None = None, **settings: object) -> dict[
     env = dict(os.environ if base is None else base)
     lib = library()
     env["LD_PRELOAD"] = ":".join(filter(None, [str(lib), env.get("LD_PRELOAD")]))
-    env["LD_LIBRARY_PATH"] = ":".join(filter(None, [str(names_folder(lib)), env.get("LD_LIBRARY_PATH")]))
+    env["LD_LIBRARY_PATH"] = ":".join(
+        filter(None, [str(names_folder(lib)), env.get("LD_LIBRARY_PATH")])
+    )
     for option, value in settings.items():
         if value is not None:
             env[SETTINGS[option]] = str(value)
@@ -78,17 +107,41 @@ def environment(base: dict[str, str] | None = None, **settings: object) -> dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], usage="%(prog)s [options] -- COMMAND ...")
-    parser.add_argument("--model", help="h100 (default), h200, a100-40, a100-80, l4, rtx4090")
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], usage="%(prog)s [options] -- COMMAND ..."
+    )
+    parser.add_argument(
+        "--model", help="h100 (default), h200, a100-40, a100-80, l4, rtx4090"
+    )
     parser.add_argument("--devices", type=int, help="boards, 1 to 8 (default 1)")
-    parser.add_argument("--capacity", help="memory of each board, as in 24GiB (default: the model's)")
-    parser.add_argument("--context", help="memory each process holds beyond its allocations (default 0)")
-    parser.add_argument("--reserved", help="memory the driver keeps: in NVML's total, usable by none (default 0)")
-    parser.add_argument("--others", help="processes outside the simulation: [DEVICE/]PID=SIZE,...")
-    parser.add_argument("--pending", type=int, help="queries a recorded event answers with 'not ready' (default 0)")
-    parser.add_argument("--nvml-fault", help="no-driver, no-permission, lost, lost-after=N")
-    parser.add_argument("--state", help="counters file shared with other launches (default: one of this launch)")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="the program and its arguments")
+    parser.add_argument(
+        "--capacity", help="memory of each board, as in 24GiB (default: the model's)"
+    )
+    parser.add_argument(
+        "--context", help="memory each process holds beyond its allocations (default 0)"
+    )
+    parser.add_argument(
+        "--reserved",
+        help="memory the driver keeps: in NVML's total, usable by none (default 0)",
+    )
+    parser.add_argument(
+        "--others", help="processes outside the simulation: [DEVICE/]PID=SIZE,..."
+    )
+    parser.add_argument(
+        "--pending",
+        type=int,
+        help="queries a recorded event answers with 'not ready' (default 0)",
+    )
+    parser.add_argument(
+        "--nvml-fault", help="no-driver, no-permission, lost, lost-after=N"
+    )
+    parser.add_argument(
+        "--state",
+        help="counters file shared with other launches (default: one of this launch)",
+    )
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, help="the program and its arguments"
+    )
     options = vars(parser.parse_args())
     command = options.pop("command")
     if command[:1] == ["--"]:

@@ -57,7 +57,7 @@ def install(version: str) -> Path:
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--no-deps", *bare], check=True)
     # pip lists the libraries left out as conflicts and exits 0: that is the intent.
-    done = subprocess.run([*pip, *rest], stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([*pip, *rest], check=False, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(done.stderr)
     stamp.write_text(wanted)
@@ -69,7 +69,9 @@ def main() -> None:
     versions = sys.argv[1:] or list(WITHOUT_DEPENDENCIES)
     for version in versions:
         if version not in WITHOUT_DEPENDENCIES:
-            sys.exit(f"no environment for torch {version}: known are {', '.join(WITHOUT_DEPENDENCIES)}")
+            sys.exit(
+                f"no environment for torch {version}: known are {', '.join(WITHOUT_DEPENDENCIES)}"
+            )
         install(version)
 
 

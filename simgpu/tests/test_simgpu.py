@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HERE, ROOT, launch, python_of, simgpu
+from harness import HERE, ROOT, launch, python_of, simgpu
 
 MIB = 1 << 20
 GIB = 1 << 30
 SNAPSHOT_NAMES = {"2.15": "15", "2.6": "26"}
-SHARED = Path(os.environ.get("GPUMEMPROF_SHARED", ROOT.parent / "shared")) / "snapshots" / "simulated"
+SHARED = (
+    Path(os.environ.get("GPUMEMPROF_SHARED", ROOT.parent / "shared"))
+    / "snapshots"
+    / "simulated"
+)
 
 
 def check_consistent(counters: dict) -> None:
@@ -45,7 +49,9 @@ def test_cudnn_and_attention(version):
     assert result["temporary_with"] == 0 < result["temporary_without"]
     assert result["gradient"] == [32, 16, 3, 3]
     assert result["FLASH_ATTENTION"] == "ScaledDotProductFlashAttentionBackward0"
-    assert result["EFFICIENT_ATTENTION"] == "ScaledDotProductEfficientAttentionBackward0"
+    assert (
+        result["EFFICIENT_ATTENTION"] == "ScaledDotProductEfficientAttentionBackward0"
+    )
     assert result["CUDNN_ATTENTION"] == "ScaledDotProductCudnnAttentionBackward0"
     assert result["None"] in (result["FLASH_ATTENTION"], result["CUDNN_ATTENTION"])
     assert "ScaledDotProduct" not in result["MATH"]
@@ -65,14 +71,21 @@ def test_out_of_memory_is_the_real_one(version):
 
 def test_context_counts_against_the_capacity(version):
     settings = {"capacity": "1000MiB", "context": "300MiB"}
-    assert "300.00 MiB memory in use" in launch(version, "take", "800", **settings)["message"]
+    assert (
+        "300.00 MiB memory in use"
+        in launch(version, "take", "800", **settings)["message"]
+    )
     assert launch(version, "take", "700", **settings)["message"] is None
 
 
 def test_allocator_settings(version):
     plain = launch(version, "settings")
     check_consistent(plain)
-    assert plain["expandable"] == 0 and plain["max_split_size"] in (-1, 2**63 - 1, 2**64 - 1)
+    assert plain["expandable"] == 0 and plain["max_split_size"] in (
+        -1,
+        2**63 - 1,
+        2**64 - 1,
+    )
     expandable = launch(version, "settings", alloc_conf="expandable_segments:True")
     assert expandable["expandable"] > 0
     assert expandable["requested_peak"] == plain["requested_peak"]
@@ -86,7 +99,9 @@ def test_allocator_settings(version):
 
 
 def test_expandable_segments_run_out(version):
-    result = launch(version, "take", "1100", capacity="1GiB", alloc_conf="expandable_segments:True")
+    result = launch(
+        version, "take", "1100", capacity="1GiB", alloc_conf="expandable_segments:True"
+    )
     assert "Tried to allocate 1.07 GiB" in result["message"]
 
 
@@ -98,7 +113,9 @@ def test_graphs_have_private_pools(version):
 
 
 def test_two_devices(version, tmp_path):
-    result = launch(version, "two_devices", devices=2, capacity="10GiB", state=tmp_path / "state")
+    result = launch(
+        version, "two_devices", devices=2, capacity="10GiB", state=tmp_path / "state"
+    )
     assert result["count"] == 2 and result["peer"] and result["copied"] == "cuda:1"
     first, second = result["pointers"]
     assert second - first >= 10 * GIB
@@ -125,8 +142,15 @@ def test_host_memory(version):
 
 
 def test_nvml_and_the_runtime_agree(version, tmp_path):
-    settings = {"capacity": "20GiB", "context": "500MiB", "reserved": "1GiB", "others": "77=2GiB"}
-    result = launch(version, "agreement", model="rtx4090", state=tmp_path / "state", **settings)
+    settings = {
+        "capacity": "20GiB",
+        "context": "500MiB",
+        "reserved": "1GiB",
+        "others": "77=2GiB",
+    }
+    result = launch(
+        version, "agreement", model="rtx4090", state=tmp_path / "state", **settings
+    )
     assert result["name"] == "NVIDIA GeForce RTX 4090"
     inside = result["inside"]
     assert inside == result["outside"]
@@ -149,7 +173,9 @@ def test_nvml_and_the_runtime_agree(version, tmp_path):
 def test_nvml_faults(fault, expected):
     env = simgpu.environment(nvml_fault=fault)
     command = [sys.executable, HERE / "programs.py", "nvml", "0"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, check=False, env=env, capture_output=True, text=True, check=True
+    )
     result = json.loads(done.stdout)
     assert {key: result[key] for key in expected} == expected
 
@@ -158,7 +184,10 @@ def test_visible_devices(version, monkeypatch):
     every = launch(version, "visible", devices=3)
     assert every["count"] == 3 and len(set(every["uuids"])) == 3
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
-    assert launch(version, "visible", devices=3)["uuids"] == [every["uuids"][2], every["uuids"][0]]
+    assert launch(version, "visible", devices=3)["uuids"] == [
+        every["uuids"][2],
+        every["uuids"][0],
+    ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-{every['uuids'][1]}")
     assert launch(version, "visible", devices=3)["uuids"] == [every["uuids"][1]]
 
@@ -182,9 +211,19 @@ def test_addresses_repeat(version):
 
 
 def test_the_launcher():
-    code = "import os, sys; print(os.path.exists(os.environ['SIMGPU_STATE'])); sys.exit(7)"
-    command = [HERE.parent / "run.py", "--capacity", "1GiB", "--", sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True)
+    code = (
+        "import os, sys; print(os.path.exists(os.environ['SIMGPU_STATE'])); sys.exit(7)"
+    )
+    command = [
+        HERE.parent / "run.py",
+        "--capacity",
+        "1GiB",
+        "--",
+        sys.executable,
+        "-c",
+        code,
+    ]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (7, "True\n")
 
 
@@ -197,7 +236,14 @@ def test_peaks_are_those_of_the_first_prototype(version, program, tmp_path):
     wanted = f"sim{SNAPSHOT_NAMES[version]}-{program}.pickle"
     truth = next(entry for entry in map(json.loads, lines) if entry["file"] == wanted)
     env = simgpu.environment(capacity=f"{truth['device_mib']}MiB")
-    command = [python_of(version), SHARED / "programs.py", program, tmp_path / "out.pickle"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    command = [
+        python_of(version),
+        SHARED / "programs.py",
+        program,
+        tmp_path / "out.pickle",
+    ]
+    done = subprocess.run(
+        command, check=False, env=env, capture_output=True, text=True, timeout=300
+    )
     line = next(line for line in done.stdout.splitlines() if line.startswith("TRUTH "))
     assert json.loads(line.removeprefix("TRUTH "))["devices"] == truth["devices"]
