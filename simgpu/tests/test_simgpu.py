@@ -173,9 +173,7 @@ def test_nvml_and_the_runtime_agree(version, tmp_path):
 def test_nvml_faults(fault, expected):
     env = simgpu.environment(nvml_fault=fault)
     command = [sys.executable, HERE / "programs.py", "nvml", "0"]
-    done = subprocess.run(
-        command, check=False, env=env, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     result = json.loads(done.stdout)
     assert {key: result[key] for key in expected} == expected
 
