@@ -7,10 +7,10 @@ use crate::replay::{Allocation, AllocationId, DeviceReplay};
 use crate::snapshot::{FrameId, Snapshot, StackId, StringId};
 
 use super::Attribution;
-use super::clean_stack::{file_label, frame_label, function_label};
 use super::device::DeviceAttribution;
 use super::evidence::Evidence;
 use super::frame_class::FrameOrigin;
+use super::frame_label::{file_label, frame_label, function_label};
 use super::layer::LayerId;
 use super::natural_order::natural_order;
 use super::size_bucket::{bucket, bucket_label};
