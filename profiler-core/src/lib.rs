@@ -18,6 +18,8 @@
 pub mod allocator;
 pub mod metrics;
 pub mod oom;
+pub mod redact;
 pub mod replay;
+pub mod report;
 pub mod snapshot;
 pub mod units;
