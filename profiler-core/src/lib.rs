@@ -6,10 +6,13 @@
 //! bytes ──read──▶ Snapshot ──replay──▶ allocations, curves ──▶ metrics, attribution, oom ──▶ report
 //! ```
 //!
+//! * [`read`]: pickles, JSON and what they come packed in.
 //! * [`snapshot`]: what a file says, as columns and interned tables.
 //! * [`replay`]: the recorded history replayed: allocations, segments and curves over time.
 //! * [`metrics`]: numbers about it: fragmentation, utilisation.
 //! * [`oom`]: why an allocation failed.
+//! * [`report`]: the self-contained HTML page of all this.
+//! * [`redact`]: hides paths, user and host names in what leaves the crate.
 //! * [`allocator`]: the caching allocator as a model, its settings and what-if runs.
 
 #![forbid(unsafe_code)]
@@ -18,6 +21,7 @@
 pub mod allocator;
 pub mod metrics;
 pub mod oom;
+pub mod read;
 pub mod redact;
 pub mod replay;
 pub mod report;
