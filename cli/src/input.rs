@@ -38,7 +38,10 @@ impl FileBytes {
     /// # Errors
     /// [`CommandError::Open`] if the system refuses.
     pub fn open(path: &Path) -> Result<Self, CommandError> {
-        let failed = |source| CommandError::Open { path: path.to_owned(), source };
+        let failed = |source| CommandError::Open {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_file() && metadata.len() > READ_WHOLE_BYTES {
@@ -90,8 +93,12 @@ pub fn load_snapshot(arguments: &FileArguments) -> Result<Snapshot, CommandError
         bar.bytes(progress.done_bytes, progress.total_bytes);
         ControlFlow::Continue(())
     };
-    read::read_bytes(&bytes, &ReadOptions::default(), &mut progress)
-        .map_err(|source| CommandError::Read { path: arguments.file.clone(), source })
+    read::read_bytes(&bytes, &ReadOptions::default(), &mut progress).map_err(|source| {
+        CommandError::Read {
+            path: arguments.file.clone(),
+            source,
+        }
+    })
 }
 
 /// A progress bar on standard error that appears only once work takes long, and only on a
@@ -106,7 +113,11 @@ impl Bar {
     /// A bar that is not shown yet.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
-        Self { bar: None, quiet, since: Instant::now() }
+        Self {
+            bar: None,
+            quiet,
+            since: Instant::now(),
+        }
     }
 
     /// Shows how many of `total` bytes are done.
@@ -154,8 +165,16 @@ impl Drop for Bar {
 /// [`CommandError::NotThere`] if the file has no such device, or none at all.
 pub fn pick_device(replay: &Replay, device: Option<i32>) -> Result<&DeviceReplay, CommandError> {
     let known = || {
-        let names: Vec<_> = replay.devices.iter().map(|d| d.device.to_string()).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        let names: Vec<_> = replay
+            .devices
+            .iter()
+            .map(|d| d.device.to_string())
+            .collect();
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
     };
     match device {
         Some(device) => replay.device(DeviceId(device)).ok_or_else(|| {

@@ -6,7 +6,6 @@ use profiler_core::snapshot::{Events, NO_TIME, Snapshot};
 
 use crate::CommandError;
 
-
 /// The moment that `text` names on `replay`'s device: `peak` (most requested bytes), `reserved`
 /// (most reserved bytes), `oom` (what the last failed allocation met), `start`, `end`, an event's
 /// number (the state after it), a time since the first event (`1.5s`), or a UTC time of day and
@@ -42,9 +41,15 @@ pub fn parse(
         return Ok(event + 1);
     }
     let none = Events::default();
-    let events = snapshot.trace(replay.device).map_or(&none, |trace| &trace.events);
-    let since = text.strip_suffix('s').and_then(|seconds| seconds.parse::<f64>().ok());
-    let first_us = (0..events.len()).map(|row| events.time_us(row)).find(|&time| time != NO_TIME);
+    let events = snapshot
+        .trace(replay.device)
+        .map_or(&none, |trace| &trace.events);
+    let since = text
+        .strip_suffix('s')
+        .and_then(|seconds| seconds.parse::<f64>().ok());
+    let first_us = (0..events.len())
+        .map(|row| events.time_us(row))
+        .find(|&time| time != NO_TIME);
     let wanted_us = match (since, first_us) {
         (Some(seconds), Some(first)) if seconds.is_finite() => {
             first.saturating_add((seconds * 1e6) as i64)
@@ -75,12 +80,18 @@ fn moment_at_time(events: &Events, wanted_us: i64) -> Moment {
         let time = events.time_us(row);
         time != NO_TIME && time <= wanted_us
     };
-    (0..events.len()).rev().find(by_then).map_or(0, |row| row as Moment + 1)
+    (0..events.len())
+        .rev()
+        .find(by_then)
+        .map_or(0, |row| row as Moment + 1)
 }
 
 /// Microseconds since the Unix epoch of a UTC time such as `2026-11-23T03:12:45.25Z`.
 fn parse_utc_us(text: &str) -> Option<i64> {
-    let (date, time) = text.strip_suffix('Z').unwrap_or(text).split_once(['T', ' '])?;
+    let (date, time) = text
+        .strip_suffix('Z')
+        .unwrap_or(text)
+        .split_once(['T', ' '])?;
     let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
     let mut clock = time.splitn(3, ':');
@@ -118,8 +129,14 @@ mod tests {
     #[test]
     fn utc_times_are_read() {
         assert_eq!(parse_utc_us("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(parse_utc_us("2000-03-01T00:00:01.5Z"), Some(951_868_801_500_000));
-        assert_eq!(parse_utc_us("2026-11-23 03:12"), Some(1_795_403_520_000_000));
+        assert_eq!(
+            parse_utc_us("2000-03-01T00:00:01.5Z"),
+            Some(951_868_801_500_000)
+        );
+        assert_eq!(
+            parse_utc_us("2026-11-23 03:12"),
+            Some(1_795_403_520_000_000)
+        );
         assert_eq!(parse_utc_us("2026-13-23 03:12"), None);
         assert_eq!(parse_utc_us("yesterday"), None);
     }

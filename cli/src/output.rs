@@ -31,7 +31,11 @@ pub fn line(text: &str) -> Result<(), CommandError> {
 /// # Errors
 /// If standard output fails.
 pub fn heading(text: &str) -> Result<(), CommandError> {
-    Ok(writeln!(anstream::stdout(), "\u{1b}[1m{}\u{1b}[0m", printable(text))?)
+    Ok(writeln!(
+        anstream::stdout(),
+        "\u{1b}[1m{}\u{1b}[0m",
+        printable(text)
+    )?)
 }
 
 /// Says on standard error why a command failed.
@@ -44,9 +48,16 @@ pub fn complain(error: &CommandError) {
 /// Says on standard error what was noticed in the file.
 pub fn warn(warnings: &[&Warnings]) {
     for warning in warnings.iter().flat_map(|warnings| warnings.all()) {
-        let times = if warning.count > 1 { format!(" ({} times)", warning.count) } else { String::new() };
+        let times = if warning.count > 1 {
+            format!(" ({} times)", warning.count)
+        } else {
+            String::new()
+        };
         let text = printable(&warning.message);
-        let _ = writeln!(anstream::stderr(), "\u{1b}[33mwarning\u{1b}[0m: {text}{times}");
+        let _ = writeln!(
+            anstream::stderr(),
+            "\u{1b}[33mwarning\u{1b}[0m: {text}{times}"
+        );
     }
 }
 
@@ -99,13 +110,16 @@ pub fn table(columns: &[(&str, Align)], rows: Vec<Vec<String>>) -> Result<(), Co
         Align::Right => CellAlignment::Right,
     };
     let header = columns.iter().map(|&(name, side)| {
-        Cell::new(name).set_alignment(align(side)).add_attribute(Attribute::Bold)
+        Cell::new(name)
+            .set_alignment(align(side))
+            .add_attribute(Attribute::Bold)
     });
     table.set_header(header.collect::<Vec<_>>());
     for row in rows {
-        let cells = row.into_iter().zip(columns).map(|(text, &(_, side))| {
-            Cell::new(printable(&text)).set_alignment(align(side))
-        });
+        let cells = row
+            .into_iter()
+            .zip(columns)
+            .map(|(text, &(_, side))| Cell::new(printable(&text)).set_alignment(align(side)));
         table.add_row(cells.collect::<Vec<_>>());
     }
     Ok(writeln!(anstream::stdout(), "{}", table.trim_fmt())?)
@@ -115,7 +129,13 @@ pub fn table(columns: &[(&str, Align)], rows: Vec<Vec<String>>) -> Result<(), Co
 /// otherwise send commands to the terminal. Line breaks become spaces.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() || is_direction_mark(c) { ' ' } else { c };
+    let shown = |c: char| {
+        if c.is_control() || is_direction_mark(c) {
+            ' '
+        } else {
+            c
+        }
+    };
     text.chars().map(shown).collect()
 }
 

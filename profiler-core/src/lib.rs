@@ -10,6 +10,7 @@
 //! * [`snapshot`]: what a file says, as columns and interned tables.
 //! * [`replay`]: the recorded history replayed: allocations, segments and curves over time.
 //! * [`metrics`]: numbers about it: fragmentation, utilisation.
+//! * [`attribution`]: who holds the memory: cleaned stacks, layers, categories, steps.
 //! * [`oom`]: why an allocation failed.
 //! * [`report`]: the self-contained HTML page of all this.
 //! * [`redact`]: hides paths, user and host names in what leaves the crate.
@@ -19,6 +20,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod allocator;
+pub mod attribution;
 pub mod metrics;
 pub mod oom;
 pub mod read;

@@ -20,7 +20,9 @@ fn load(path: &std::path::Path) -> (Snapshot, Replay) {
 
 #[test]
 fn public_peaks_are_exact() {
-    let Some(shared) = common::shared_snapshots() else { return };
+    let Some(shared) = common::shared() else {
+        return;
+    };
     let index = std::fs::read(shared.join("public/index.json")).unwrap();
     let index: Value = serde_json::from_slice(&index).unwrap();
     let mut checked = 0;
@@ -42,7 +44,11 @@ fn public_peaks_are_exact() {
                 ("start_reserved", found.reserved.first()),
             ];
             for (key, value) in figures {
-                assert_eq!(expected[key].as_u64(), Some(value), "{name}, device {device}, {key}");
+                assert_eq!(
+                    expected[key].as_u64(),
+                    Some(value),
+                    "{name}, device {device}, {key}"
+                );
             }
             checked += 1;
         }
@@ -53,7 +59,9 @@ fn public_peaks_are_exact() {
 /// What the allocator's counters say, for programs whose recording has everything.
 #[test]
 fn simulated_peaks_are_the_allocators_own() {
-    let Some(shared) = common::shared_snapshots() else { return };
+    let Some(shared) = common::shared() else {
+        return;
+    };
     let truth = std::fs::read_to_string(shared.join("simulated/truth.jsonl")).unwrap();
     let mut wrong = Vec::new();
     for line in truth.lines() {
@@ -82,12 +90,20 @@ fn simulated_peaks_are_the_allocators_own() {
             }
             for (key, value) in figures {
                 if counters[key].as_u64() != Some(value) {
-                    wrong.push(format!("{name} device {device} {key}: {} not {value}", counters[key]));
+                    wrong.push(format!(
+                        "{name} device {device} {key}: {} not {value}",
+                        counters[key]
+                    ));
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "{} figures differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} figures differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// Holds the identity at every event, and compares it with a computation from scratch at some.
@@ -95,23 +111,41 @@ fn check_identity(name: &str, snapshot: &Snapshot, replay: &DeviceReplay) {
     let mut seen: Vec<(u32, Fragmentation)> = Vec::new();
     let history = FragmentationHistory::walk(snapshot, replay, |moment, parts| {
         assert!(parts.adds_up(), "{name}: {parts:?} at moment {moment}");
-        assert_eq!(parts.reserved_bytes, replay.reserved.at(moment), "{name}: moment {moment}");
+        assert_eq!(
+            parts.reserved_bytes,
+            replay.reserved.at(moment),
+            "{name}: moment {moment}"
+        );
         seen.push((moment, *parts));
     });
     assert_eq!(seen.first().map(|(moment, _)| *moment), Some(0), "{name}");
     let stride = (seen.len() / 40).max(1);
     for (moment, parts) in seen.iter().step_by(stride).chain(seen.last()) {
         // Several changes can complete the same moment; only its last state is the moment's.
-        let last = seen.iter().rev().find(|(at, _)| at == moment).map(|(_, parts)| parts);
-        assert_eq!(last, Some(&fragmentation_at(snapshot, replay, *moment)), "{name}: {moment}");
+        let last = seen
+            .iter()
+            .rev()
+            .find(|(at, _)| at == moment)
+            .map(|(_, parts)| parts);
+        assert_eq!(
+            last,
+            Some(&fragmentation_at(snapshot, replay, *moment)),
+            "{name}: {moment}"
+        );
         assert!(parts.adds_up());
     }
-    assert_eq!(history.at_end, fragmentation_at(snapshot, replay, replay.event_count()), "{name}");
+    assert_eq!(
+        history.at_end,
+        fragmentation_at(snapshot, replay, replay.event_count()),
+        "{name}"
+    );
 }
 
 #[test]
 fn the_identity_holds_at_every_event_of_every_file() {
-    let Some(shared) = common::shared_snapshots() else { return };
+    let Some(shared) = common::shared() else {
+        return;
+    };
     for folder in ["public", "simulated"] {
         for path in common::snapshot_files(&shared.join(folder)) {
             let (snapshot, replay) = load(&path);

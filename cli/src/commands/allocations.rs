@@ -51,7 +51,9 @@ pub(super) fn run(arguments: &AllocationsArguments) -> Result<(), CommandError> 
     let (snapshot, replay) = input::load(&arguments.input)?;
     let device = input::pick_device(&replay, arguments.device)?;
     let live_at = arguments.live_at.as_deref();
-    let live_at = live_at.map(|text| moment::parse(text, &snapshot, device)).transpose()?;
+    let live_at = live_at
+        .map(|text| moment::parse(text, &snapshot, device))
+        .transpose()?;
     let attribution = Attribution::new(&snapshot, &replay);
     let nothing = DeviceAttribution::default();
     let list = List {
@@ -68,13 +70,21 @@ pub(super) fn run(arguments: &AllocationsArguments) -> Result<(), CommandError> 
     let mut ids: Vec<AllocationId> = candidates
         .into_iter()
         .filter(|&id| {
-            let big = arguments.min_size.is_none_or(|min| list.get(id).requested >= min);
-            big && arguments.filter.as_deref().is_none_or(|text| list.matches(id, text))
+            let big = arguments
+                .min_size
+                .is_none_or(|min| list.get(id).requested >= min);
+            big && arguments
+                .filter
+                .as_deref()
+                .is_none_or(|text| list.matches(id, text))
         })
         .collect();
     sort(&mut ids, arguments.sort, device);
     let matching = ids.len();
-    let bytes = ids.iter().map(|&id| list.get(id).requested).fold(0, u64::saturating_add);
+    let bytes = ids
+        .iter()
+        .map(|&id| list.get(id).requested)
+        .fold(0, u64::saturating_add);
     if arguments.limit > 0 {
         ids.truncate(arguments.limit);
     }
@@ -194,7 +204,11 @@ impl List<'_> {
             let event = |row: Option<u32>, none: &str| {
                 row.map_or(none.to_owned(), |row| units::count(u64::from(row)))
             };
-            let freed = if allocation.died == NEVER { "live" } else { "end" };
+            let freed = if allocation.died == NEVER {
+                "live"
+            } else {
+                "end"
+            };
             vec![
                 units::bytes(allocation.requested),
                 event(allocation.alloc_event(), "before"),

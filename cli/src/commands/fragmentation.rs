@@ -52,8 +52,11 @@ struct FreeRow {
 pub(super) fn run(arguments: &FragmentationArguments) -> Result<(), CommandError> {
     let (snapshot, replay) = input::load(&arguments.input)?;
     let device = input::pick_device(&replay, arguments.device)?;
-    let chosen =
-        arguments.at.as_deref().map(|text| moment::parse(text, &snapshot, device)).transpose()?;
+    let chosen = arguments
+        .at
+        .as_deref()
+        .map(|text| moment::parse(text, &snapshot, device))
+        .transpose()?;
     let history = FragmentationHistory::walk(&snapshot, device, |_, _| {});
     let mut wanted = vec![
         ("reserved peak".to_owned(), history.reserved_peak_moment),
@@ -122,13 +125,20 @@ fn print(report: &Report<'_>) -> Result<(), CommandError> {
     ))?;
     output::line("")?;
     let mut columns = vec![("", Align::Left)];
-    columns.extend(report.moments.iter().map(|moment| (moment.name.as_str(), Align::Right)));
+    columns.extend(
+        report
+            .moments
+            .iter()
+            .map(|moment| (moment.name.as_str(), Align::Right)),
+    );
     let part = |name: &str, get: &dyn Fn(&Fragmentation) -> u64| {
         let cells = report.moments.iter().map(|moment| {
             let share = units::percent(get(&moment.parts), moment.parts.reserved_bytes);
             format!("{} {share:>7}", units::bytes(get(&moment.parts)))
         });
-        std::iter::once(name.to_owned()).chain(cells).collect::<Vec<_>>()
+        std::iter::once(name.to_owned())
+            .chain(cells)
+            .collect::<Vec<_>>()
     };
     let mut rows = vec![
         part("requested", &|parts| parts.requested_bytes),
@@ -140,13 +150,21 @@ fn print(report: &Report<'_>) -> Result<(), CommandError> {
         part("= reserved", &|parts| parts.reserved_bytes),
     ];
     let event = |moment: &MomentParts| {
-        moment.event.map_or("before the first".to_owned(), |row| units::count(u64::from(row)))
+        moment.event.map_or("before the first".to_owned(), |row| {
+            units::count(u64::from(row))
+        })
     };
     let events = report.moments.iter().map(event);
-    rows.push(std::iter::once("after event".to_owned()).chain(events).collect());
+    rows.push(
+        std::iter::once("after event".to_owned())
+            .chain(events)
+            .collect(),
+    );
     output::table(&columns, rows)?;
 
-    let Some(first) = report.moments.first() else { return Ok(()) };
+    let Some(first) = report.moments.first() else {
+        return Ok(());
+    };
     output::line("")?;
     output::heading(&format!("free memory at: {}", first.name))?;
     let columns = [

@@ -61,8 +61,13 @@ fn failures(
     let of_device = |device| {
         let judged = judge_all(snapshot, device, attribution, device_total).into_iter();
         judged.map(|(verdict, advice)| {
-            let frames = attribution.clean.frames(&snapshot.stacks, verdict.evidence.stack);
-            let stack = frames.iter().map(|clean| function_label(snapshot, clean.frame)).collect();
+            let frames = attribution
+                .clean
+                .frames(&snapshot.stacks, verdict.evidence.stack);
+            let stack = frames
+                .iter()
+                .map(|clean| function_label(snapshot, clean.frame))
+                .collect();
             Failure {
                 device: device.device.0,
                 title: verdict.class.title(),
@@ -82,33 +87,52 @@ fn print(failure: &Failure) -> Result<(), CommandError> {
         failure.device, evidence.event, failure.title
     ))?;
     let bytes = units::bytes;
-    let largest = |what: u64, largest: u64| format!("{} (largest gap {})", bytes(what), bytes(largest));
+    let largest =
+        |what: u64, largest: u64| format!("{} (largest gap {})", bytes(what), bytes(largest));
     let mut rows = vec![
         ("asked for", bytes(evidence.requested_bytes)),
         ("asked of the driver", bytes(evidence.driver_request_bytes)),
         ("driver had free", bytes(evidence.device_free_bytes)),
         ("PyTorch had reserved", bytes(evidence.parts.reserved_bytes)),
         ("  in use", bytes(evidence.parts.allocated_bytes())),
-        ("  freed, other streams pending", bytes(evidence.parts.pending_bytes)),
+        (
+            "  freed, other streams pending",
+            bytes(evidence.parts.pending_bytes),
+        ),
         (
             "  free for this request",
-            largest(evidence.compatible_free_bytes, evidence.compatible_largest_bytes),
+            largest(
+                evidence.compatible_free_bytes,
+                evidence.compatible_largest_bytes,
+            ),
         ),
         (
             "  free for other streams",
-            largest(evidence.other_stream_free_bytes, evidence.other_stream_largest_bytes),
+            largest(
+                evidence.other_stream_free_bytes,
+                evidence.other_stream_largest_bytes,
+            ),
         ),
         (
             "  free in other pools",
-            largest(evidence.other_pool_free_bytes, evidence.other_pool_largest_bytes),
+            largest(
+                evidence.other_pool_free_bytes,
+                evidence.other_pool_largest_bytes,
+            ),
         ),
-        ("  free in the other size class", bytes(evidence.other_kind_free_bytes)),
+        (
+            "  free in the other size class",
+            bytes(evidence.other_kind_free_bytes),
+        ),
         ("missing", bytes(failure.verdict.missing_bytes)),
     ];
     if let Some(outside) = evidence.outside_bytes {
         rows.insert(3, ("outside PyTorch", bytes(outside)));
     }
-    let cells = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    let cells = rows
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value])
+        .collect();
     output::table(&[("", Align::Left), ("", Align::Right)], cells)?;
     if !failure.stack.is_empty() {
         output::line("")?;
@@ -120,7 +144,11 @@ fn print(failure: &Failure) -> Result<(), CommandError> {
     output::line("")?;
     output::heading("what would help")?;
     for (at, advice) in failure.advice.iter().enumerate() {
-        let enough = if advice.is_enough { ", enough for this request" } else { "" };
+        let enough = if advice.is_enough {
+            ", enough for this request"
+        } else {
+            ""
+        };
         output::line(&format!(
             "{}. {} (up to {}{enough})",
             at + 1,

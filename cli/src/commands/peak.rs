@@ -69,7 +69,12 @@ pub(super) fn run(arguments: &PeakArguments) -> Result<(), CommandError> {
     let breakdown = attribution.breakdown(&snapshot, device, &live, by);
     if !arguments.json {
         output::warn(&[&snapshot.warnings, &replay.warnings]);
-        return print(arguments, &breakdown, device.device.0, moment.checked_sub(1));
+        return print(
+            arguments,
+            &breakdown,
+            device.device.0,
+            moment.checked_sub(1),
+        );
     }
     output::json(&Report {
         schema: "gpumemprof.peak/1",
@@ -107,7 +112,9 @@ fn print(
     event: Option<u32>,
 ) -> Result<(), CommandError> {
     let total = breakdown.total.requested;
-    let after = event.map_or("before the first event".to_owned(), |row| format!("after event {row}"));
+    let after = event.map_or("before the first event".to_owned(), |row| {
+        format!("after event {row}")
+    });
     output::heading(&format!(
         "{}  device {device}, {} ({after}): {} requested in {} allocations",
         arguments.input.file.display(),
@@ -129,7 +136,11 @@ fn print(
                 units::bytes(group.sums.requested),
                 units::percent(group.sums.requested, total),
                 units::count(group.sums.count),
-                format!("{}{}", group.label, if inferred { "  (inferred)" } else { "" }),
+                format!(
+                    "{}{}",
+                    group.label,
+                    if inferred { "  (inferred)" } else { "" }
+                ),
             ]
         })
         .collect();

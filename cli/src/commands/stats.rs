@@ -46,7 +46,11 @@ struct DeviceStats {
 /// Prints the figures.
 pub(super) fn run(arguments: &StatsArguments) -> Result<(), CommandError> {
     let (snapshot, replay) = input::load(&arguments.input)?;
-    let stats = gather(&arguments.input.file.display().to_string(), &snapshot, &replay);
+    let stats = gather(
+        &arguments.input.file.display().to_string(),
+        &snapshot,
+        &replay,
+    );
     if arguments.json {
         return output::json(&stats);
     }
@@ -55,13 +59,20 @@ pub(super) fn run(arguments: &StatsArguments) -> Result<(), CommandError> {
 }
 
 fn gather<'a>(file: &str, snapshot: &'a Snapshot, replay: &'a Replay) -> Stats<'a> {
-    let accelerators = replay.devices.iter().filter(|device| device.device != DeviceId::HOST);
+    let accelerators = replay
+        .devices
+        .iter()
+        .filter(|device| device.device != DeviceId::HOST);
     Stats {
         schema: "gpumemprof.stats/1",
         file: file.to_owned(),
         torch_format: snapshot.features.torch_format(),
-        devices: accelerators.map(|device| device_stats(snapshot, device)).collect(),
-        host: replay.device(DeviceId::HOST).map(|host| device_stats(snapshot, host)),
+        devices: accelerators
+            .map(|device| device_stats(snapshot, device))
+            .collect(),
+        host: replay
+            .device(DeviceId::HOST)
+            .map(|host| device_stats(snapshot, host)),
         warnings: output::json_warnings(snapshot, &replay.warnings),
     }
 }
@@ -99,7 +110,10 @@ fn device_stats(snapshot: &Snapshot, replay: &DeviceReplay) -> DeviceStats {
 }
 
 fn print(stats: &Stats<'_>) -> Result<(), CommandError> {
-    output::heading(&format!("{}  (format of PyTorch {})", stats.file, stats.torch_format))?;
+    output::heading(&format!(
+        "{}  (format of PyTorch {})",
+        stats.file, stats.torch_format
+    ))?;
     let right = Align::Right;
     let columns = [
         ("device", Align::Left),
@@ -125,5 +139,8 @@ fn print(stats: &Stats<'_>) -> Result<(), CommandError> {
             device.ooms.to_string(),
         ]
     };
-    output::table(&columns, stats.devices.iter().chain(&stats.host).map(row).collect())
+    output::table(
+        &columns,
+        stats.devices.iter().chain(&stats.host).map(row).collect(),
+    )
 }

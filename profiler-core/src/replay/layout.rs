@@ -442,10 +442,16 @@ impl Finder<'_> {
                 true
             }
             Misplaced::MidGap(owner) => {
+                // Either the block before took the front of the gap as its slack, or this
+                // dialect aligns addresses (torch_npu does, to 16 KiB, in expandable segments).
                 if let Some(owner) = owner {
                     let holder = self.allocations.get(owner);
-                    if self.exact_size(&holder).is_none() {
-                        self.set_learned(owner, address.saturating_sub(holder.address));
+                    let size = address.saturating_sub(holder.address);
+                    let kind = self.kinds[owner.index()];
+                    let rounded = rules.round_size(holder.requested);
+                    let is_open = holder.born == 0 && self.exact_size(&holder).is_none();
+                    if is_open && !rules.should_split(kind, size, rounded) {
+                        self.learned.insert(owner, size);
                     }
                 }
                 map.cut_gap(address).is_ok()

@@ -3,7 +3,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use profiler_core::snapshot::{Event, Snapshot, StackId};
 
 /// The folder of reference snapshots, if this machine has it: `GPUMEMPROF_SHARED`, or `../shared`
 /// beside the repository.
@@ -20,7 +22,25 @@ pub fn shared() -> Option<PathBuf> {
     None
 }
 
-use profiler_core::snapshot::{Event, Snapshot, StackId};
+/// Every snapshot of `folder`, in order of name.
+pub fn snapshot_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "pickle")
+    });
+    files.sort();
+    assert!(!files.is_empty(), "no snapshots in {}", folder.display());
+    files
+}
+
+/// The last part of a path.
+pub fn name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("")
+}
 
 /// A stack's frames as text, innermost first.
 pub fn stack_text(snapshot: &Snapshot, stack: StackId) -> Vec<String> {
