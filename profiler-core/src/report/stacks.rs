@@ -4,8 +4,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use serde::Serialize;
 
-use crate::snapshot::{FrameId, Snapshot, StackId};
+use crate::snapshot::{FrameId, StackId};
 
+use super::columns::exact;
 use super::labels::Labels;
 use super::text::Texts;
 
@@ -14,7 +15,7 @@ use super::text::Texts;
 pub(super) struct StackColumns {
     /// Text rows of function names, by frame.
     name: Vec<u32>,
-    /// Text rows of file paths, by frame.
+    /// Text rows of file paths, by frame; 0 for native code.
     file: Vec<u32>,
     /// Line numbers, by frame; 0 where there is none.
     line: Vec<u64>,
@@ -55,7 +56,6 @@ impl StackTree {
     /// The node of `stack`.
     pub(super) fn stack(
         &mut self,
-        snapshot: &Snapshot,
         labels: &Labels<'_>,
         texts: &mut Texts<'_>,
         stack: StackId,
@@ -65,7 +65,7 @@ impl StackTree {
         }
         let mut node = 0;
         for &frame in labels.frames(stack).iter().rev() {
-            let frame = self.frame(snapshot, labels, texts, frame);
+            let frame = self.frame(labels, texts, frame);
             if let Some(&known) = self.nodes.get(&(node, frame)) {
                 node = known;
                 continue;
@@ -95,7 +95,6 @@ impl StackTree {
 
     fn frame(
         &mut self,
-        snapshot: &Snapshot,
         labels: &Labels<'_>,
         texts: &mut Texts<'_>,
         id: FrameId,
@@ -103,11 +102,12 @@ impl StackTree {
         if let Some(&row) = self.frames.get(&id) {
             return row;
         }
-        let frame = snapshot.frames.get(id);
+        let (function, file) = labels.frame(id);
         let row = self.columns.name.len() as u32;
-        self.columns.name.push(texts.text(snapshot.strings.get(frame.name)));
-        self.columns.file.push(texts.path(snapshot.strings.get(frame.filename)));
-        self.columns.line.push(frame.line);
+        self.columns.name.push(texts.text(&function));
+        self.columns.file.push(file.map_or(0, |file| texts.path(file)));
+        let line = file.map_or(0, |_| labels.snapshot.frames.get(id).line);
+        self.columns.line.push(exact(line));
         self.columns.kind.push(labels.frame_kind(id));
         self.frames.insert(id, row);
         row
