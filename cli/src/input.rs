@@ -90,7 +90,7 @@ pub fn load_snapshot(arguments: &FileArguments) -> Result<Snapshot, CommandError
     let bytes = FileBytes::open(&arguments.file)?;
     let mut bar = Bar::new(arguments.quiet);
     let mut progress = |progress: Progress| {
-        bar.bytes(progress.done_bytes, progress.total_bytes);
+        bar.bytes(progress.done, progress.total);
         ControlFlow::Continue(())
     };
     read::read_bytes(&bytes, &ReadOptions::default(), &mut progress).map_err(|source| {

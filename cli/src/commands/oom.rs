@@ -1,6 +1,6 @@
 //! `gpumemprof oom FILE`: the verdict on each out-of-memory error, and what to change.
 
-use profiler_core::attribution::{Attribution, function_label};
+use profiler_core::attribution::{Attribution, frame_label};
 use profiler_core::oom::{Advice, OomVerdict, judge_all};
 use profiler_core::replay::Replay;
 use profiler_core::snapshot::Snapshot;
@@ -66,7 +66,7 @@ fn failures(
                 .frames(&snapshot.stacks, verdict.evidence.stack);
             let stack = frames
                 .iter()
-                .map(|clean| function_label(snapshot, clean.frame))
+                .map(|clean| frame_label(snapshot, clean.frame))
                 .collect();
             Failure {
                 device: device.device.0,

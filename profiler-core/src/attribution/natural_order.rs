@@ -12,7 +12,8 @@ pub(crate) fn natural_order(a: &str, b: &str) -> Ordering {
         };
         let (a_digits, b_digits) = (digits(a_rest), digits(b_rest));
         let order = if a_digits > 0 && b_digits > 0 {
-            let (a_number, b_number) = (significant(a_rest, a_digits), significant(b_rest, b_digits));
+            let (a_number, b_number) =
+                (significant(a_rest, a_digits), significant(b_rest, b_digits));
             let order = a_number.len().cmp(&b_number.len());
             order.then_with(|| a_number.cmp(b_number))
         } else {

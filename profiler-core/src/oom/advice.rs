@@ -57,7 +57,11 @@ pub fn advise(
         advice.setting.is_some() == verdict.class.is_fragmentation() && advice.is_enough
     };
     list.sort_by_key(|advice| {
-        (!fits(advice), std::cmp::Reverse(advice.frees_bytes), advice.title.clone())
+        (
+            !fits(advice),
+            std::cmp::Reverse(advice.frees_bytes),
+            advice.title.clone(),
+        )
     });
     list
 }
@@ -152,10 +156,14 @@ fn holders(
     list: &mut Vec<Advice>,
 ) {
     let live = replay.live_at(verdict.evidence.moment);
-    let Some(device) = attribution.device(replay.device) else { return };
+    let Some(device) = attribution.device(replay.device) else {
+        return;
+    };
     let held = |wanted: Category| -> u64 {
         let of_category = live.iter().filter(|&&id| device.category(id).0 == wanted);
-        of_category.map(|&id| replay.allocations.get(id).block_size).sum()
+        of_category
+            .map(|&id| replay.allocations.get(id).block_size)
+            .sum()
     };
     let mut add = |bytes: u64, title: &str, detail: String| {
         if bytes > 0 {
@@ -292,9 +300,14 @@ fn surroundings(verdict: &OomVerdict, list: &mut Vec<Advice>) {
 
 /// The environment line that adds `option` to the settings in force.
 fn set_conf(snapshot: &Snapshot, option: &str) -> String {
-    let conf = snapshot.settings.as_ref().map_or("", |settings| settings.conf.as_str());
+    let conf = snapshot
+        .settings
+        .as_ref()
+        .map_or("", |settings| settings.conf.as_str());
     let key = option.split(':').next().unwrap_or(option);
-    let kept = conf.split(',').filter(|part| !part.is_empty() && !part.starts_with(key));
+    let kept = conf
+        .split(',')
+        .filter(|part| !part.is_empty() && !part.starts_with(key));
     let all: Vec<&str> = kept.chain(std::iter::once(option)).collect();
     format!("PYTORCH_CUDA_ALLOC_CONF={}", all.join(","))
 }
