@@ -25,8 +25,9 @@ pub struct Redactor {
 const HOME_PARENTS: [&str; 3] = ["home", "Users", "users"];
 
 /// Names that stand where user names do and are nobody's.
-const COMMON_USERS: [&str; 8] =
-    ["root", "user", "ubuntu", "runner", "Public", "Default", "admin", "conda"];
+const COMMON_USERS: [&str; 8] = [
+    "root", "user", "ubuntu", "runner", "Public", "Default", "admin", "conda",
+];
 
 /// Packages everyone has: the path below them says nothing about the user.
 const PUBLIC_PACKAGES: [&str; 12] = [
@@ -46,8 +47,22 @@ const PUBLIC_PACKAGES: [&str; 12] = [
 
 /// Endings that make a dotted word a host name and not a Python module.
 const HOST_ENDINGS: [&str; 16] = [
-    "com", "org", "net", "edu", "gov", "io", "internal", "local", "localdomain", "lan", "corp",
-    "intra", "cluster", "cloud", "dev", "home",
+    "com",
+    "org",
+    "net",
+    "edu",
+    "gov",
+    "io",
+    "internal",
+    "local",
+    "localdomain",
+    "lan",
+    "corp",
+    "intra",
+    "cluster",
+    "cloud",
+    "dev",
+    "home",
 ];
 
 impl Redactor {
@@ -56,10 +71,18 @@ impl Redactor {
     pub fn new(snapshot: &Snapshot) -> Self {
         let mut redactor = Self::default();
         let mut users = BTreeSet::new();
-        let conf = snapshot.settings.iter().map(|settings| settings.conf.as_str());
-        let entries = snapshot.settings.iter().flat_map(|settings| &settings.entries);
+        let conf = snapshot
+            .settings
+            .iter()
+            .map(|settings| settings.conf.as_str());
+        let entries = snapshot
+            .settings
+            .iter()
+            .flat_map(|settings| &settings.entries);
         let texts = snapshot.strings.iter().map(|(_, text)| text);
-        let texts = texts.chain(conf).chain(entries.map(|(_, value)| value.as_str()));
+        let texts = texts
+            .chain(conf)
+            .chain(entries.map(|(_, value)| value.as_str()));
         for text in texts {
             for word in words(text) {
                 redactor.learn(word, &mut users);
@@ -100,7 +123,11 @@ impl Redactor {
     pub fn path(&self, path: &str) -> String {
         // Spaces are part of a path here, while in a text they end it.
         let is_path = path.contains(['/', '\\']);
-        if is_path { self.whole_path(path) } else { self.text(path) }
+        if is_path {
+            self.whole_path(path)
+        } else {
+            self.text(path)
+        }
     }
 
     fn learn(&mut self, word: &str, users: &mut BTreeSet<String>) {
@@ -135,7 +162,10 @@ impl Redactor {
 
     fn word(&self, word: &str) -> String {
         if let Some(host) = host_of(word) {
-            let token = self.hosts.get(host).map_or_else(|| "host".to_owned(), |n| format!("host-{n}"));
+            let token = self
+                .hosts
+                .get(host)
+                .map_or_else(|| "host".to_owned(), |n| format!("host-{n}"));
             let (before, after) = word.split_once(host).unwrap_or(("", ""));
             return self.names(before) + &token + &self.plain(after);
         }
@@ -143,7 +173,11 @@ impl Redactor {
     }
 
     fn plain(&self, word: &str) -> String {
-        if is_path(word) { self.whole_path(word) } else { self.names(word) }
+        if is_path(word) {
+            self.whole_path(word)
+        } else {
+            self.names(word)
+        }
     }
 
     fn whole_path(&self, path: &str) -> String {
@@ -179,7 +213,11 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_word(c: char) -> bool {
-    !c.is_whitespace() && !matches!(c, '"' | '\'' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>' | ',' | ';' | '=' | '|')
+    !c.is_whitespace()
+        && !matches!(
+            c,
+            '"' | '\'' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>' | ',' | ';' | '=' | '|'
+        )
 }
 
 /// Whether `word` is a path and not, say, `a/b` in prose or `grad/param` in an annotation: it
@@ -188,12 +226,15 @@ fn is_path(word: &str) -> bool {
     let Some(last) = word.rfind(['/', '\\']) else {
         return false;
     };
-    let rooted = word.starts_with(['/', '\\', '~', '.']) || word.get(1..3) == Some(":\\") || word.get(1..3) == Some(":/");
+    let rooted = word.starts_with(['/', '\\', '~', '.'])
+        || word.get(1..3) == Some(":\\")
+        || word.get(1..3) == Some(":/");
     rooted || word[last..].contains('.') || word.matches(['/', '\\']).count() > 1
 }
 
 fn split_path(path: &str) -> (&str, &str) {
-    path.rfind(['/', '\\']).map_or(("", path), |at| (&path[..at], &path[at + 1..]))
+    path.rfind(['/', '\\'])
+        .map_or(("", path), |at| (&path[..at], &path[at + 1..]))
 }
 
 /// The part of a library's path that is the same on every machine.
@@ -212,7 +253,10 @@ fn public_tail(path: &str) -> Option<&str> {
 }
 
 fn is_name(word: &str) -> bool {
-    word.chars().count() > 1 && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    word.chars().count() > 1
+        && word
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// The host that `word` names: of a URL, after an `@`, an IPv4 address, or a dotted name with an
@@ -252,7 +296,11 @@ mod tests {
 
     #[test]
     fn directories_become_tokens() {
-        let texts = ["/home/alice/secret-llm/train.py", "/home/alice/secret-llm/model.py", "/opt/x/run.py"];
+        let texts = [
+            "/home/alice/secret-llm/train.py",
+            "/home/alice/secret-llm/model.py",
+            "/opt/x/run.py",
+        ];
         let redactor = redactor(&texts);
         assert_eq!(redactor.path(texts[0]), "dir-1/train.py");
         assert_eq!(redactor.path(texts[1]), "dir-1/model.py");
@@ -285,7 +333,14 @@ mod tests {
     #[test]
     fn names_of_code_stay() {
         let redactor = redactor(&["/home/alice/a.py"]);
-        for text in ["blocks.3.attn", "torch.nn.Linear", "ProfilerStep#12", "at::native::add", "a/b", "{\"phase\": \"forward\"}"] {
+        for text in [
+            "blocks.3.attn",
+            "torch.nn.Linear",
+            "ProfilerStep#12",
+            "at::native::add",
+            "a/b",
+            "{\"phase\": \"forward\"}",
+        ] {
             assert_eq!(redactor.text(text), text);
         }
     }

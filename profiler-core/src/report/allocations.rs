@@ -73,14 +73,18 @@ pub(super) fn allocation_columns(
             columns.waiting.push((row, allocation.free_requested));
         }
         columns.size.push(exact(allocation.requested));
-        columns.extra.push(exact(allocation.block_size.saturating_sub(allocation.requested)));
+        columns.extra.push(exact(
+            allocation.block_size.saturating_sub(allocation.requested),
+        ));
         columns.stack.push(page.stack(allocation.stack));
         let label = page.labels.of(device, id);
         columns.layer.push(page.layer(label.layer));
         columns.layer_known.push(evidence_letter(label.layer_known));
         let digit = char::from_digit(category_row(label.category), 10);
         columns.category.push(digit.unwrap_or('0'));
-        columns.category_known.push(evidence_letter(label.category_known));
+        columns
+            .category_known
+            .push(evidence_letter(label.category_known));
         let next = addresses.len() as u32;
         let address = *addresses.entry(allocation.address).or_insert_with(|| {
             columns.addresses.push(format!("{:x}", allocation.address));
@@ -119,7 +123,9 @@ fn metadata(
         let trace = snapshot.trace(replay.device)?;
         Some(trace.events.user_metadata(event as usize))
     };
-    let text = annotated.or_else(recorded).filter(|&text| text != StringId::EMPTY)?;
+    let text = annotated
+        .or_else(recorded)
+        .filter(|&text| text != StringId::EMPTY)?;
     Some(page.texts.text(snapshot.strings.get(text)))
 }
 

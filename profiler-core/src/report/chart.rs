@@ -35,12 +35,22 @@ pub(super) fn fragmentation_chart(
         return None;
     }
     let mut svg = String::new();
-    draw(&mut svg, &worst_per_column(parts, last), last, highest, ooms).ok()?;
+    draw(
+        &mut svg,
+        &worst_per_column(parts, last),
+        last,
+        highest,
+        ooms,
+    )
+    .ok()?;
     Some(svg)
 }
 
 /// The worst of the given moments in each column, in order.
-fn worst_per_column(parts: &[(Moment, Fragmentation)], last: Moment) -> Vec<(Moment, Fragmentation)> {
+fn worst_per_column(
+    parts: &[(Moment, Fragmentation)],
+    last: Moment,
+) -> Vec<(Moment, Fragmentation)> {
     let lost = |parts: &Fragmentation| {
         let useful = parts.requested_bytes.saturating_add(parts.whole_free_bytes);
         parts.reserved_bytes.saturating_sub(useful)
@@ -95,9 +105,14 @@ fn draw(
             let below = PARTS.iter().take(count + 1).map(|(_, part)| part(parts));
             scaled(below.fold(0, u64::saturating_add))
         };
-        let ends = columns.iter().skip(1).map(|&(moment, _)| moment).chain([last]);
+        let ends = columns
+            .iter()
+            .skip(1)
+            .map(|&(moment, _)| moment)
+            .chain([last]);
         let steps = columns.iter().zip(ends);
-        let points = steps.flat_map(|((from, parts), to)| [(*from, edge(parts)), (to, edge(parts))]);
+        let points =
+            steps.flat_map(|((from, parts), to)| [(*from, edge(parts)), (to, edge(parts))]);
         chart.draw_series(AreaSeries::new(points, 0.0, colour.filled()))?;
     }
     for &oom in ooms {
@@ -124,19 +139,27 @@ mod tests {
     #[test]
     fn each_column_shows_its_worst_moment() {
         let last = 10_000;
-        let moments: Vec<_> = (0..=last).map(|m| (m, parts(100, u64::from(m % 977)))).collect();
+        let moments: Vec<_> = (0..=last)
+            .map(|m| (m, parts(100, u64::from(m % 977))))
+            .collect();
         let columns = worst_per_column(&moments, last);
         assert!(columns.len() <= COLUMNS);
-        let worst = |list: &[(Moment, Fragmentation)]| list.iter().map(|(_, p)| p.split_free_bytes).max();
+        let worst =
+            |list: &[(Moment, Fragmentation)]| list.iter().map(|(_, p)| p.split_free_bytes).max();
         assert_eq!(worst(&columns), worst(&moments));
         assert!(columns.windows(2).all(|pair| pair[0].0 < pair[1].0));
     }
 
     #[test]
     fn a_chart_is_drawn_without_fonts() {
-        let moments: Vec<_> = (0..50).map(|m| (m, parts(u64::from(m) << 20, 5 << 20))).collect();
+        let moments: Vec<_> = (0..50)
+            .map(|m| (m, parts(u64::from(m) << 20, 5 << 20)))
+            .collect();
         let svg = fragmentation_chart(&moments, 49, &[20]).unwrap();
-        assert!(svg.starts_with("<svg") && svg.contains("MiB") && svg.contains("#0072B2"), "{svg}");
+        assert!(
+            svg.starts_with("<svg") && svg.contains("MiB") && svg.contains("#0072B2"),
+            "{svg}"
+        );
         assert_eq!(fragmentation_chart(&[(0, parts(0, 0))], 0, &[]), None);
     }
 }

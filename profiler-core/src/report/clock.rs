@@ -21,7 +21,9 @@ impl Clock {
         if !events.has_times() {
             return clock;
         }
-        let first = (0..events.len()).map(|row| events.time_us(row)).find(|&time| time != NO_TIME);
+        let first = (0..events.len())
+            .map(|row| events.time_us(row))
+            .find(|&time| time != NO_TIME);
         let mut latest = first.unwrap_or(0);
         clock.times_us.reserve_exact(events.len());
         for row in 0..events.len() {

@@ -125,7 +125,9 @@ pub(super) fn device_data(
 ) -> (DeviceData, DeviceFindings) {
     let snapshot = page.labels.snapshot;
     let none = Events::default();
-    let events = snapshot.trace(replay.device).map_or(&none, |trace| &trace.events);
+    let events = snapshot
+        .trace(replay.device)
+        .map_or(&none, |trace| &trace.events);
     let clock = Clock::new(events);
     // The worst moment of fragmentation is known only after a walk: the first one finds it, the
     // second reads the parts at the moments kept.
@@ -140,15 +142,20 @@ pub(super) fn device_data(
     let moments = KeptMoments::choose(replay, &special, &focus, budget.moments);
     let parts = parts_at(page, replay, &moments);
     let kept = KeptAllocations::choose(replay, &moments, budget.allocations);
-    let rows: HashMap<AllocationId, u32, FixedState> =
-        kept.ids.iter().enumerate().map(|(row, &id)| (id, row as u32)).collect();
+    let rows: HashMap<AllocationId, u32, FixedState> = kept
+        .ids
+        .iter()
+        .enumerate()
+        .map(|(row, &id)| (id, row as u32))
+        .collect();
     let requested = moments.values(&replay.requested);
     let unexplained: Vec<i64> = requested
         .iter()
         .zip(&kept.live_bytes)
         .map(|(&curve, &sum)| exact(curve) as i64 - exact(sum) as i64)
         .collect();
-    let column = |part: fn(&Fragmentation) -> u64| deltas(parts.iter().map(|(_, parts)| part(parts)));
+    let column =
+        |part: fn(&Fragmentation) -> u64| deltas(parts.iter().map(|(_, parts)| part(parts)));
     let data = DeviceData {
         device: replay.device.to_string(),
         events: replay.event_count(),
@@ -158,7 +165,12 @@ pub(super) fn device_data(
         smallest_kept: exact(kept.smallest_bytes),
         moments: deltas(moments.at.iter().map(|&moment| u64::from(moment))),
         time_us: if clock.is_known() {
-            deltas(moments.at.iter().map(|&moment| clock.since_start_us(moment)))
+            deltas(
+                moments
+                    .at
+                    .iter()
+                    .map(|&moment| clock.since_start_us(moment)),
+            )
         } else {
             Vec::new()
         },
@@ -183,7 +195,9 @@ pub(super) fn device_data(
         checkpoints: checkpoints(page, replay, attribution, &kept, &named, budget),
         allocations: allocation_columns(page, replay, attribution, &kept.ids),
         steps: attribution.map(steps).unwrap_or_default(),
-        steps_known: evidence_letter(attribution.map_or(Evidence::Unknown, |known| known.steps.evidence)),
+        steps_known: evidence_letter(
+            attribution.map_or(Evidence::Unknown, |known| known.steps.evidence),
+        ),
         phases: phases(attribution, budget),
         ranges: ranges(
             snapshot,
@@ -196,7 +210,15 @@ pub(super) fn device_data(
         maps: maps(page, replay, &named, &rows, budget),
         named: named.clone(),
     };
-    (data, DeviceFindings { history, parts, named, clock })
+    (
+        data,
+        DeviceFindings {
+            history,
+            parts,
+            named,
+            clock,
+        },
+    )
 }
 
 /// The moments worth a button: the OOMs, the peak, the largest reservation, start and end.
@@ -215,12 +237,20 @@ fn named_moments(
         .filter(|&(index, _)| is_detailed(index))
         .map(|(index, &row)| NamedMoment {
             kind: "oom",
-            name: if count == 1 { "OOM".to_owned() } else { format!("OOM {} of {count}", index + 1) },
+            name: if count == 1 {
+                "OOM".to_owned()
+            } else {
+                format!("OOM {} of {count}", index + 1)
+            },
             moment: row,
         })
         .collect();
     let mut add = |kind: &'static str, name: &str, moment: Moment| {
-        named.push(NamedMoment { kind, name: name.to_owned(), moment });
+        named.push(NamedMoment {
+            kind,
+            name: name.to_owned(),
+            moment,
+        });
     };
     add("peak", "Peak", replay.peak_moment());
     add("reserved", "Reserved peak", history.reserved_peak_moment);
@@ -272,7 +302,8 @@ fn checkpoints(
     if kept.is_complete() {
         return Vec::new();
     }
-    let moments: std::collections::BTreeSet<Moment> = named.iter().map(|named| named.moment).collect();
+    let moments: std::collections::BTreeSet<Moment> =
+        named.iter().map(|named| named.moment).collect();
     let room = budget.rest_groups / moments.len().max(1);
     let labels = page.labels;
     let mut checkpoint = |moment: Moment| {
@@ -301,7 +332,13 @@ fn checkpoints(
             groups: groups
                 .into_iter()
                 .map(|((stack, layer, label), (bytes, count))| {
-                    (stack, layer, category_row(label.category), exact(bytes), count)
+                    (
+                        stack,
+                        layer,
+                        category_row(label.category),
+                        exact(bytes),
+                        count,
+                    )
                 })
                 .collect(),
         }
@@ -323,12 +360,18 @@ fn steps(attribution: &DeviceAttribution) -> Vec<StepData> {
     steps.map(step).collect()
 }
 
-fn phases(attribution: Option<&DeviceAttribution>, budget: Budget) -> Vec<(&'static str, u32, u32)> {
+fn phases(
+    attribution: Option<&DeviceAttribution>,
+    budget: Budget,
+) -> Vec<(&'static str, u32, u32)> {
     let spans = attribution.map_or(&[][..], |known| &known.phases);
     if spans.len() > budget.ranges {
         return Vec::new();
     }
-    spans.iter().map(|span| (span.phase.name(), span.start, span.end)).collect()
+    spans
+        .iter()
+        .map(|span| (span.phase.name(), span.start, span.end))
+        .collect()
 }
 
 /// Maps at the OOMs, the peak and the end.
@@ -341,13 +384,23 @@ fn maps(
 ) -> Vec<SegmentMapColumns> {
     let mut wanted: Vec<&NamedMoment> = named
         .iter()
-        .filter(|named| matches!(named.kind, "oom" | "peak" | "reserved" | "end") || replay.event_count() == 0)
+        .filter(|named| {
+            matches!(named.kind, "oom" | "peak" | "reserved" | "end") || replay.event_count() == 0
+        })
         .collect();
     wanted.dedup_by_key(|named| named.moment);
     let room = budget.blocks / wanted.len().max(1);
     wanted
         .iter()
-        .map(|named| segment_map(page.labels.snapshot, replay, (&named.name, named.moment), rows, room))
+        .map(|named| {
+            segment_map(
+                page.labels.snapshot,
+                replay,
+                (&named.name, named.moment),
+                rows,
+                room,
+            )
+        })
         .collect()
 }
 
@@ -370,6 +423,10 @@ impl DeviceData {
                 units::bytes(self.smallest_kept)
             ));
         }
-        if parts.is_empty() { String::new() } else { format!("To stay small, this page keeps {}.", parts.join("; ")) }
+        if parts.is_empty() {
+            String::new()
+        } else {
+            format!("To stay small, this page keeps {}.", parts.join("; "))
+        }
     }
 }

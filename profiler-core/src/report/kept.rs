@@ -29,7 +29,10 @@ impl KeptAllocations {
         let allocations = &replay.allocations;
         let requested = allocations.requested();
         let mut rows: Vec<u32> = (0..requested.len() as u32).collect();
-        let mut kept = Self { is_kept: vec![true; rows.len()], ..Self::default() };
+        let mut kept = Self {
+            is_kept: vec![true; rows.len()],
+            ..Self::default()
+        };
         if rows.len() > budget {
             let size = |row: u32| requested.get(row as usize).copied().unwrap_or(0);
             let key = |&row: &u32| (Reverse(size(row)), row);
@@ -61,7 +64,11 @@ impl KeptAllocations {
         replay: &DeviceReplay,
         moment: Moment,
     ) -> impl Iterator<Item = AllocationId> + use<'a> {
-        let live = if self.is_complete() { Vec::new() } else { replay.live_at(moment) };
+        let live = if self.is_complete() {
+            Vec::new()
+        } else {
+            replay.live_at(moment)
+        };
         live.into_iter()
             .filter(|id| !self.is_kept.get(id.index()).copied().unwrap_or(true))
     }
@@ -72,7 +79,11 @@ impl KeptAllocations {
         let mut rest = vec![0_i128; rows + 1];
         let mut rest_count = vec![0_i64; rows + 1];
         let allocations = &replay.allocations;
-        let columns = allocations.requested().iter().zip(allocations.born()).zip(allocations.died());
+        let columns = allocations
+            .requested()
+            .iter()
+            .zip(allocations.born())
+            .zip(allocations.died());
         for (((&bytes, &born), &died), &is_kept) in columns.zip(&self.is_kept) {
             let (from, to) = (moments.row_from(born), moments.row_from(died));
             let bytes = i128::from(bytes);
@@ -108,7 +119,8 @@ mod tests {
     fn kept_and_rest_are_the_whole_at_every_kept_moment() {
         let snapshot = crate::report::synthetic::recording(3_000, 64, 4);
         let replay = Replay::new(&snapshot).devices.remove(0);
-        for (allocations, moment_budget) in [(usize::MAX, 5_000), (100, 5_000), (100, 90), (0, 50)] {
+        for (allocations, moment_budget) in [(usize::MAX, 5_000), (100, 5_000), (100, 90), (0, 50)]
+        {
             let moments = KeptMoments::choose(&replay, &[], &[replay.peak_moment()], moment_budget);
             let kept = KeptAllocations::choose(&replay, &moments, allocations);
             assert!(kept.ids.len() <= allocations);
@@ -116,7 +128,11 @@ mod tests {
                 let live = replay.live_at(moment);
                 let size = |id: &AllocationId| replay.allocations.get(*id).requested;
                 let all: u64 = live.iter().map(size).sum();
-                let of_kept: u64 = live.iter().filter(|id| kept.is_kept[id.index()]).map(size).sum();
+                let of_kept: u64 = live
+                    .iter()
+                    .filter(|id| kept.is_kept[id.index()])
+                    .map(size)
+                    .sum();
                 assert_eq!(kept.live_bytes[row], all);
                 assert_eq!(of_kept + kept.rest_bytes[row], all, "at {moment}");
                 assert_eq!(replay.requested.at(moment), all, "the curve at {moment}");
@@ -135,7 +151,11 @@ mod tests {
         let size = |id: AllocationId| replay.allocations.get(id).requested;
         let smallest = kept.ids.iter().map(|&id| size(id)).min();
         assert_eq!(smallest, Some(kept.smallest_bytes));
-        for id in replay.allocations.ids().filter(|id| !kept.is_kept[id.index()]) {
+        for id in replay
+            .allocations
+            .ids()
+            .filter(|id| !kept.is_kept[id.index()])
+        {
             assert!(size(id) <= kept.smallest_bytes);
         }
     }

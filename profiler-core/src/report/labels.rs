@@ -26,7 +26,12 @@ impl Labels<'_> {
     pub(super) fn of(&self, device: Option<&DeviceAttribution>, id: AllocationId) -> Label {
         let (category, category_known) = device.map_or_else(Default::default, |d| d.category(id));
         let (layer, layer_known) = device.map_or_else(Default::default, |d| d.layer(id));
-        Label { category, category_known, layer, layer_known }
+        Label {
+            category,
+            category_known,
+            layer,
+            layer_known,
+        }
     }
 
     /// The frames of `stack` worth reading, innermost first.

@@ -56,7 +56,9 @@ impl LayerTree {
             let row = self.columns.parent.len() as u32;
             self.columns.parent.push(parent);
             self.columns.name.push(texts.text(layers.name(layer)));
-            self.columns.known.push(evidence_letter(layers.evidence(layer)));
+            self.columns
+                .known
+                .push(evidence_letter(layers.evidence(layer)));
             self.rows.insert(layer, row);
             parent = row;
         }

@@ -70,7 +70,10 @@ pub(super) fn segment_map(
     SegmentMapColumns {
         name: name.to_owned(),
         moment,
-        segments: all.iter().map(|mapped| columns(snapshot, mapped, kept)).collect(),
+        segments: all
+            .iter()
+            .map(|mapped| columns(snapshot, mapped, kept))
+            .collect(),
         left_out: left_out.len() as u64,
         left_out_bytes: exact(left_out.iter().map(|mapped| mapped.segment.size).sum()),
     }
@@ -83,7 +86,8 @@ fn columns(
 ) -> SegmentColumns {
     let segment = &mapped.segment;
     let used = |id: AllocationId, pending: bool, other: i64| {
-        kept.get(&id).map_or(other, |&row| i64::from(row) * 2 + i64::from(pending))
+        kept.get(&id)
+            .map_or(other, |&row| i64::from(row) * 2 + i64::from(pending))
     };
     let uses = mapped.blocks.iter().map(|block| match block.used_by {
         BlockUse::Free => FREE,
@@ -97,7 +101,11 @@ fn columns(
         pool: snapshot.pools.id(segment.pool),
         kind: segment.kind.name(),
         expandable: segment.is_expandable,
-        sizes: mapped.blocks.iter().map(|block| exact(block.size)).collect(),
+        sizes: mapped
+            .blocks
+            .iter()
+            .map(|block| exact(block.size))
+            .collect(),
         uses: uses.collect(),
     }
 }

@@ -90,9 +90,14 @@ fn write(
     redactor: Option<&Redactor>,
     budget: Budget,
 ) -> String {
-    let labels = Labels { snapshot: input.snapshot, attribution: input.attribution };
+    let labels = Labels {
+        snapshot: input.snapshot,
+        attribution: input.attribution,
+    };
     let mut data = PageData::new(labels, redactor, budget);
-    let weight = |replay: &DeviceReplay| u64::from(replay.event_count()) + replay.allocations.len() as u64 + 1;
+    let weight = |replay: &DeviceReplay| {
+        u64::from(replay.event_count()) + replay.allocations.len() as u64 + 1
+    };
     let whole: u64 = input.replay.devices.iter().map(weight).sum();
     let mut devices = Vec::new();
     let mut views = Vec::new();
@@ -115,8 +120,14 @@ fn write(
         view.is_first = true;
     }
     let shown = |text: &str| data.texts.shown(text);
-    let settings = input.snapshot.settings.iter().flat_map(|settings| &settings.entries);
-    let settings = settings.map(|(name, value)| (shown(name), shown(value))).collect();
+    let settings = input
+        .snapshot
+        .settings
+        .iter()
+        .flat_map(|settings| &settings.entries);
+    let settings = settings
+        .map(|(name, value)| (shown(name), shown(value)))
+        .collect();
     let warnings = warnings([&input.snapshot.warnings, &input.replay.warnings], shown);
     let title = shown(&options.title);
     let json = serde_json::to_string(&data.finish(devices, redactor.is_some())).unwrap_or_default();
@@ -126,7 +137,10 @@ fn write(
         title,
         data: text::escape_json(&json),
         devices: views,
-        format: format!("written by PyTorch {}", input.snapshot.features.torch_format()),
+        format: format!(
+            "written by PyTorch {}",
+            input.snapshot.features.torch_format()
+        ),
         settings,
         warnings,
         redacted: redactor.is_some(),
@@ -146,21 +160,33 @@ fn device_view(subject: &Subject<'_>, data: &DeviceData, findings: &DeviceFindin
         format!("GPU {}", replay.device)
     };
     let peak = units::bytes(replay.requested.peak().1);
-    let mut view = DeviceView::new(replay.device.to_string(), title, peak, subject.summary(findings));
+    let mut view = DeviceView::new(
+        replay.device.to_string(),
+        title,
+        peak,
+        subject.summary(findings),
+    );
     view.left_out = data.left_out();
     let ooms = findings.named.iter().filter(|named| named.kind == "oom");
     let ooms: Vec<_> = ooms.map(|named| named.moment).collect();
     if let Some(chart) = chart::fragmentation_chart(&findings.parts, replay.event_count(), &ooms) {
         view.chart = chart;
         view.has_chart = true;
-        view.chart_note = "Each column shows the kept moment within it that lost the most; a red line is an OOM.".to_owned();
+        view.chart_note =
+            "Each column shows the kept moment within it that lost the most; a red line is an OOM."
+                .to_owned();
     }
     view
 }
 
 /// The device asked for, else the first with an OOM, else the one that used most.
 fn first_device(replay: &Replay, views: &[DeviceView], wanted: Option<DeviceId>) -> usize {
-    let place = |device: DeviceId| replay.devices.iter().position(|replay| replay.device == device);
+    let place = |device: DeviceId| {
+        replay
+            .devices
+            .iter()
+            .position(|replay| replay.device == device)
+    };
     let asked = wanted.and_then(place);
     let failed = || views.iter().position(|view| !view.ooms.is_empty());
     let busiest = || replay.busiest().and_then(|replay| place(replay.device));
@@ -169,10 +195,15 @@ fn first_device(replay: &Replay, views: &[DeviceView], wanted: Option<DeviceId>)
 
 fn warnings(sources: [&Warnings; 2], shown: impl Fn(&str) -> String) -> Vec<(String, u64)> {
     let listed = sources.iter().flat_map(|warnings| warnings.all());
-    let mut list: Vec<_> = listed.map(|warning| (shown(&warning.message), warning.count)).collect();
+    let mut list: Vec<_> = listed
+        .map(|warning| (shown(&warning.message), warning.count))
+        .collect();
     let dropped: u64 = sources.iter().map(|warnings| warnings.dropped()).sum();
     if dropped > 0 {
-        list.push(("Further oddities of other kinds, not listed".to_owned(), dropped));
+        list.push((
+            "Further oddities of other kinds, not listed".to_owned(),
+            dropped,
+        ));
     }
     list
 }

@@ -28,8 +28,11 @@ impl KeptMoments {
         budget: usize,
     ) -> Self {
         let last = replay.event_count();
-        if last as usize + 1 <= budget {
-            return Self { at: (0..=last).collect(), is_complete: true };
+        if (last as usize) < budget {
+            return Self {
+                at: (0..=last).collect(),
+                is_complete: true,
+            };
         }
         let mut kept: BTreeSet<Moment> = special.iter().copied().filter(|&m| m <= last).collect();
         kept.extend([0, last]);
@@ -44,14 +47,20 @@ impl KeptMoments {
         let around = (budget / 4 / 3 / focus.len().max(1)) as u32;
         for &moment in focus {
             let reach = last / 64;
-            let (from, to) = (moment.saturating_sub(reach), moment.saturating_add(reach).min(last));
+            let (from, to) = (
+                moment.saturating_sub(reach),
+                moment.saturating_add(reach).min(last),
+            );
             add(from, to, around.max(1));
         }
         for &moment in focus {
             let from = moment.saturating_sub(near / 2);
             kept.extend(from..=moment.saturating_add(near / 2).min(last));
         }
-        Self { at: kept.into_iter().collect(), is_complete: false }
+        Self {
+            at: kept.into_iter().collect(),
+            is_complete: false,
+        }
     }
 
     /// The row of the first kept moment at or after `moment`.
@@ -85,7 +94,10 @@ fn add_extremes(
 ) {
     let span = u64::from(to - from) + 1;
     let edge = |n: u32| u64::from(from) + span * u64::from(n) / u64::from(stretches);
-    let mut steps = curve.steps().skip_while(|&(moment, _)| moment <= from).peekable();
+    let mut steps = curve
+        .steps()
+        .skip_while(|&(moment, _)| moment <= from)
+        .peekable();
     let mut value = curve.at(from);
     for stretch in 0..stretches {
         let (start, end) = (edge(stretch), edge(stretch + 1));
@@ -141,16 +153,25 @@ mod tests {
         assert!(!kept.is_complete);
         assert!(kept.at.len() <= 1_300, "{}", kept.at.len());
         assert!(kept.at.contains(&777) && kept.at.contains(&20_000));
-        assert_eq!(kept.values(&replay.requested).into_iter().max(), Some(highest));
+        assert_eq!(
+            kept.values(&replay.requested).into_iter().max(),
+            Some(highest)
+        );
         // Between two kept moments of one stretch nothing is higher than the stretch's highest.
         let stretches = 200_u32;
         for stretch in 0..stretches {
             let edge = |n: u32| (20_001_u64 * u64::from(n) / u64::from(stretches)) as u32;
             let all = (edge(stretch)..edge(stretch + 1)).map(|m| replay.requested.at(m));
-            let in_stretch = kept.at.iter().filter(|&&m| (edge(stretch)..edge(stretch + 1)).contains(&m));
+            let in_stretch = kept
+                .at
+                .iter()
+                .filter(|&&m| (edge(stretch)..edge(stretch + 1)).contains(&m));
             let (low, high) = (all.clone().min(), all.max());
             let values: Vec<u64> = in_stretch.map(|&m| replay.requested.at(m)).collect();
-            assert_eq!((values.iter().min().copied(), values.iter().max().copied()), (low, high));
+            assert_eq!(
+                (values.iter().min().copied(), values.iter().max().copied()),
+                (low, high)
+            );
         }
         for near in peak.saturating_sub(100)..=peak + 100 {
             assert!(kept.at.contains(&near.min(20_000)));

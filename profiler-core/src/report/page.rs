@@ -126,7 +126,14 @@ mod tests {
     #[test]
     fn no_script_puts_text_into_markup() {
         let script = script();
-        for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
+        for forbidden in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+        ] {
             assert!(!script.contains(forbidden), "{forbidden}");
         }
     }

@@ -56,7 +56,8 @@ impl<'a> PageData<'a> {
 
     /// The row of `layer`.
     pub(super) fn layer(&mut self, layer: LayerId) -> u32 {
-        self.layers.layer(&self.labels.attribution.layers, &mut self.texts, layer)
+        self.layers
+            .layer(&self.labels.attribution.layers, &mut self.texts, layer)
     }
 
     pub(super) fn finish(self, devices: Vec<DeviceData>, redacted: bool) -> PageJson {
@@ -67,7 +68,10 @@ impl<'a> PageData<'a> {
             texts: self.texts.into_list(),
             stacks: self.stacks.into_columns(),
             layers: self.layers.into_columns(),
-            categories: Category::ALL.iter().map(|category| category.name()).collect(),
+            categories: Category::ALL
+                .iter()
+                .map(|category| category.name())
+                .collect(),
             devices,
             redacted,
         }

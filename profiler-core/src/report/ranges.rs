@@ -39,7 +39,11 @@ pub(super) fn ranges(
     let mut columns = RangeColumns::default();
     let mut open: BTreeMap<StringId, Vec<Moment>> = BTreeMap::new();
     let mut found: Vec<(Moment, Moment, StringId)> = Vec::new();
-    for annotation in snapshot.annotations.iter().filter(|annotation| annotation.device == device) {
+    for annotation in snapshot
+        .annotations
+        .iter()
+        .filter(|annotation| annotation.device == device)
+    {
         let moment = clock.moment_at(annotation.time_us);
         let starts = open.entry(annotation.name).or_default();
         match (annotation.stage, starts.pop()) {

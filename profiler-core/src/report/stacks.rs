@@ -93,19 +93,16 @@ impl StackTree {
         self.columns
     }
 
-    fn frame(
-        &mut self,
-        labels: &Labels<'_>,
-        texts: &mut Texts<'_>,
-        id: FrameId,
-    ) -> u32 {
+    fn frame(&mut self, labels: &Labels<'_>, texts: &mut Texts<'_>, id: FrameId) -> u32 {
         if let Some(&row) = self.frames.get(&id) {
             return row;
         }
         let (function, file) = labels.frame(id);
         let row = self.columns.name.len() as u32;
         self.columns.name.push(texts.text(&function));
-        self.columns.file.push(file.map_or(0, |file| texts.path(file)));
+        self.columns
+            .file
+            .push(file.map_or(0, |file| texts.path(file)));
         let line = file.map_or(0, |_| labels.snapshot.frames.get(id).line);
         self.columns.line.push(exact(line));
         self.columns.kind.push(labels.frame_kind(id));

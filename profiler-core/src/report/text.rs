@@ -35,13 +35,16 @@ impl<'a> Texts<'a> {
 
     /// The row of a file's path.
     pub(super) fn path(&mut self, path: &str) -> u32 {
-        let shown = self.redactor.map_or_else(|| path.to_owned(), |redactor| redactor.path(path));
+        let shown = self
+            .redactor
+            .map_or_else(|| path.to_owned(), |redactor| redactor.path(path));
         self.intern(shown)
     }
 
     /// `text` as the page may show it.
     pub(super) fn shown(&self, text: &str) -> String {
-        self.redactor.map_or_else(|| text.to_owned(), |redactor| redactor.text(text))
+        self.redactor
+            .map_or_else(|| text.to_owned(), |redactor| redactor.text(text))
     }
 
     /// How many texts were cut at the limit.
