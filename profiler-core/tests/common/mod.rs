@@ -182,7 +182,7 @@ pub fn assert_same(one: &Snapshot, other: &Snapshot) {
 }
 
 /// Compares every pickle of a folder, value by value, with what a plain unpickler makes of it.
-pub fn compare_folder(folder: &std::path::Path, count: usize) {
+pub fn compare_folder(folder: &Path, count: usize) {
     let mut met = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
