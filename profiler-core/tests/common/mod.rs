@@ -1,6 +1,7 @@
 //! What the tests that read real files share.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 pub mod encode;

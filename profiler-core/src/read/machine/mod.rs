@@ -247,6 +247,11 @@ impl Machine {
     #[inline]
     pub(crate) fn open_list(&mut self, fence: usize) -> Result<(), Fault> {
         self.settle(fence);
+        // Another device's list may begin while one of trace entries is still open: its entries
+        // go to a trace of their own, so that neither has to be copied.
+        if let Some(Content::Events { .. }) = self.opens.last().map(|open| open.content) {
+            self.staging = None;
+        }
         self.open(Content::Empty)
     }
 
@@ -280,17 +285,11 @@ impl Machine {
         let Some(open) = self.opens.get(slot as usize) else {
             return;
         };
-        match open.content {
-            Content::Dict => {
-                let value = self.seal(slot, Place::Item);
-                self.truncate_opens(slot as usize);
-                self.stack.pop();
-                self.push_merged(value, fence);
-            }
-            // Another device's list may begin here while this one is still on the stack: its
-            // entries go to a trace of their own, so that neither has to be copied.
-            Content::Events { .. } => self.staging = None,
-            _ => {}
+        if open.content == Content::Dict {
+            let value = self.seal(slot, Place::Item);
+            self.truncate_opens(slot as usize);
+            self.stack.pop();
+            self.push_merged(value, fence);
         }
     }
 
