@@ -426,6 +426,33 @@ fn oddities_are_lived_with_and_counted() {
     assert!(count(WarningKind::UnexpectedType) >= 3);
 }
 
+/// What `_memory_viz.profile_plot` and main builds of spring 2024 add.
+#[test]
+fn profiler_categories_and_user_defined_events() {
+    let tree = Tree::dict([
+        ("segments", Tree::list(vec![])),
+        (
+            "device_traces",
+            Tree::list(vec![Tree::list(vec![
+                Tree::dict([
+                    ("action", Tree::text("alloc")),
+                    ("category", Tree::text("parameter")),
+                ]),
+                Tree::dict([("action", Tree::text("user_defined"))]),
+            ])]),
+        ),
+    ]);
+    for bytes in [encode::cpython(&tree, 5), encode::cpp(&tree)] {
+        let snapshot = read(&bytes).unwrap();
+        assert_tells(&snapshot, &tree, "categories");
+        assert!(snapshot.features.profiler_categories);
+        let events = &snapshot.traces[0].events;
+        assert_eq!(snapshot.strings.get(events.category(0)), "parameter");
+        assert_eq!(events.action(1), Action::UserDefined);
+        assert!(snapshot.warnings.all().is_empty());
+    }
+}
+
 /// C++ picklers and JSON writers of the 2.0 days: blocks without addresses, two kinds of frames.
 #[test]
 fn cpp_frames_stand_in() {

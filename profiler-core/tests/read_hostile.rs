@@ -458,3 +458,19 @@ fn reading_can_be_cancelled() {
         assert!(matches!(result, Err(ReadError::Cancelled)));
     }
 }
+
+/// Every input the fuzzer found worth keeping (see `fuzz/`): it ends, and does not panic.
+#[test]
+fn fuzz_corpus() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fuzz_corpus");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        match read(&bytes) {
+            Ok(snapshot) => drop(common::contents(&snapshot)),
+            Err(error) => assert!(error.to_string().len() < 1000, "{error}"),
+        }
+        files += 1;
+    }
+    assert!(files > 100, "{files} files in the corpus");
+}
