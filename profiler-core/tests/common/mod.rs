@@ -1,14 +1,21 @@
 //! What the tests that read real files share.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot read its files has failed"
+)]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 pub mod encode;
 pub mod naive;
 pub mod tree;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use profiler_core::snapshot::{Event, Snapshot, StackId};
 
 /// The folder of reference snapshots, if this machine has it: `GPUMEMPROF_SHARED`, or `../shared`
 /// beside the repository.
@@ -25,7 +32,25 @@ pub fn shared() -> Option<PathBuf> {
     None
 }
 
-use profiler_core::snapshot::{Event, Snapshot, StackId};
+/// Every snapshot of `folder`, in order of name.
+pub fn snapshot_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "pickle")
+    });
+    files.sort();
+    assert!(!files.is_empty(), "no snapshots in {}", folder.display());
+    files
+}
+
+/// The last part of a path.
+pub fn name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("")
+}
 
 /// A stack's frames as text, innermost first.
 pub fn stack_text(snapshot: &Snapshot, stack: StackId) -> Vec<String> {
@@ -159,7 +184,7 @@ pub fn assert_same(one: &Snapshot, other: &Snapshot) {
 }
 
 /// Compares every pickle of a folder, value by value, with what a plain unpickler makes of it.
-pub fn compare_folder(folder: &std::path::Path, count: usize) {
+pub fn compare_folder(folder: &Path, count: usize) {
     let mut met = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -1,0 +1,9 @@
+//! Numbers about a replayed recording: fragmentation, utilisation, free memory.
+
+mod fragmentation;
+mod free_blocks;
+
+pub use fragmentation::{
+    Fragmentation, FragmentationHistory, Utilisation, fragmentation_at, ratio,
+};
+pub use free_blocks::{FreeClass, FreeMemory, free_memory};

@@ -1,0 +1,146 @@
+//! Why an allocation failed.
+
+use serde::Serialize;
+
+use super::OomEvidence;
+
+/// The class of a failure.
+///
+/// The kinds of fragmentation are those of the torchrec fragmentation study (torchrec #4584,
+/// "hard", "soft" and "stream" fragmentation), named by what one sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OomClass {
+    /// What is in use leaves too little, however it is arranged.
+    Capacity,
+    /// The request alone is larger than all memory PyTorch could have.
+    RequestTooBig,
+    /// A segment has enough free bytes for the request, but live blocks lie between them.
+    FragmentationInterleaved,
+    /// There are enough free bytes, but no single segment has them.
+    FragmentationSpread,
+    /// There is enough free memory, but it belongs to another stream.
+    FragmentationOtherStream,
+    /// There is enough free memory, but it belongs to another memory pool or size class.
+    FragmentationOtherPool,
+    /// Memory that PyTorch does not manage is what was missing.
+    OutsidePyTorch,
+    /// The driver had enough, so a limit was in the way: a memory fraction, or a driver that
+    /// could not place it.
+    Limit,
+}
+
+impl OomClass {
+    /// In a few words, for headings.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Capacity => "capacity: the memory in use leaves too little",
+            Self::RequestTooBig => "a single request larger than the memory there is",
+            Self::FragmentationInterleaved => {
+                "fragmentation: live blocks lie between the free bytes"
+            }
+            Self::FragmentationSpread => "fragmentation: the free bytes are spread over segments",
+            Self::FragmentationOtherStream => {
+                "fragmentation: the free bytes belong to another stream"
+            }
+            Self::FragmentationOtherPool => {
+                "fragmentation: the free bytes belong to another pool or size class"
+            }
+            Self::OutsidePyTorch => "memory outside PyTorch",
+            Self::Limit => "a limit: the driver had enough free memory",
+        }
+    }
+
+    /// Whether the failure was about the arrangement of free memory.
+    #[must_use]
+    pub const fn is_fragmentation(self) -> bool {
+        matches!(
+            self,
+            Self::FragmentationInterleaved
+                | Self::FragmentationSpread
+                | Self::FragmentationOtherStream
+                | Self::FragmentationOtherPool
+        )
+    }
+}
+
+/// The verdict on one failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OomVerdict {
+    /// Its class.
+    pub class: OomClass,
+    /// By how many bytes it failed: what would have to be free in addition, for capacity after
+    /// perfect compaction, else in one compatible piece.
+    pub missing_bytes: u64,
+    /// The numbers it rests on.
+    pub evidence: OomEvidence,
+}
+
+/// What the CUDA context and libraries of one process usually take; only more than this outside
+/// PyTorch is worth blaming. Measured figures lie between 0.3 and 0.9 GiB.
+const USUAL_CONTEXT_BYTES: u64 = 1 << 30;
+
+impl OomVerdict {
+    /// Judges `evidence`.
+    #[must_use]
+    pub fn judge(evidence: OomEvidence) -> Self {
+        let class = classify(&evidence);
+        let wanted = evidence.requested_bytes;
+        let missing_bytes = match class {
+            OomClass::Capacity | OomClass::RequestTooBig | OomClass::OutsidePyTorch => {
+                wanted.saturating_sub(evidence.free_in_all_bytes())
+            }
+            OomClass::Limit => 0,
+            _ => wanted.saturating_sub(
+                evidence
+                    .compatible_largest_bytes
+                    .max(evidence.device_free_bytes),
+            ),
+        };
+        Self {
+            class,
+            missing_bytes,
+            evidence,
+        }
+    }
+}
+
+fn classify(evidence: &OomEvidence) -> OomClass {
+    let wanted = evidence.requested_bytes;
+    if evidence.device_free_bytes >= evidence.driver_request_bytes {
+        return OomClass::Limit;
+    }
+    if wanted > evidence.reachable_bytes() {
+        let total = evidence.device_total_bytes;
+        if total.is_none_or(|total| wanted > total) {
+            return OomClass::RequestTooBig;
+        }
+    }
+    let missing = wanted.saturating_sub(evidence.free_in_all_bytes());
+    if missing > 0 {
+        let blamable = evidence
+            .outside_bytes
+            .map_or(0, |bytes| bytes.saturating_sub(USUAL_CONTEXT_BYTES));
+        return if blamable >= missing {
+            OomClass::OutsidePyTorch
+        } else {
+            OomClass::Capacity
+        };
+    }
+    let with_driver = |bytes: u64| bytes.saturating_add(evidence.device_free_bytes);
+    if evidence.compatible_best_segment_free_bytes >= wanted {
+        OomClass::FragmentationInterleaved
+    } else if with_driver(evidence.compatible_free_bytes) >= wanted {
+        OomClass::FragmentationSpread
+    } else if with_driver(
+        evidence
+            .compatible_free_bytes
+            .saturating_add(evidence.other_stream_free_bytes),
+    ) >= wanted
+    {
+        OomClass::FragmentationOtherStream
+    } else {
+        OomClass::FragmentationOtherPool
+    }
+}

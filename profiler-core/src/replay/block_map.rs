@@ -1,0 +1,675 @@
+//! The blocks of every segment at one moment, moved along event by event.
+//!
+//! A segment is covered by chunks, each either one allocation's block or a free gap. Two free
+//! chunks side by side are always one: the allocator merges at every free
+//! (`DeviceCachingAllocator::free_block`), so the gaps follow from the live blocks alone.
+//!
+//! ```text
+//!   segment 20 MiB   [ a: 4 MiB ][ gap 6 MiB      ][ b: 2 MiB ][ gap 8 MiB              ]
+//!   free b           [ a: 4 MiB ][ gap 16 MiB                                           ]
+//! ```
+
+use std::collections::BTreeMap;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::snapshot::{PoolId, SegmentKind};
+
+use super::AllocationId;
+use super::segment_spans::SegmentSpan;
+
+/// Handle of a chunk; slots of merged chunks are used again.
+type ChunkIndex = u32;
+/// "No chunk": the end of a segment's list.
+const NONE: ChunkIndex = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    address: u64,
+    size: u64,
+    previous: ChunkIndex,
+    next: ChunkIndex,
+    segment: u32,
+    owner: Option<AllocationId>,
+}
+
+/// What a segment holds, kept up to date so that totals need no walk.
+#[derive(Clone, Copy, Debug, Default)]
+struct SegmentState {
+    address: u64,
+    size: u64,
+    live_blocks: u64,
+    free_bytes: u64,
+    is_expandable: bool,
+    kind: SegmentKind,
+    pool: PoolId,
+}
+
+/// Why a block could not be put where the event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misplaced {
+    /// The address lies inside the block of this live allocation.
+    Inside(AllocationId),
+    /// The address lies inside a gap, after its start: the block before it (if any) must be
+    /// longer than believed, because the allocator always takes the front of a gap.
+    MidGap(Option<AllocationId>),
+    /// No segment has the address.
+    NoSegment,
+    /// The gap at the address is smaller than the request.
+    TooSmall,
+    /// The budget for irregular events is used up; see [`BlockMap::WORK_PER_EVENT`].
+    OutOfBudget,
+}
+
+/// All chunks of one device at one moment.
+#[derive(Default)]
+pub(crate) struct BlockMap {
+    chunks: Vec<Chunk>,
+    vacant: Vec<ChunkIndex>,
+    by_address: HashMap<u64, ChunkIndex, FixedState>,
+    segments: Vec<SegmentState>,
+    segment_at: BTreeMap<u64, u32>,
+    reserved: u64,
+    split_free: u64,
+    whole_free: u64,
+    /// Steps left for walks along chunk lists, which only irregular traces need.
+    budget: u64,
+}
+
+impl BlockMap {
+    /// Chunk-list steps allowed per event on average. Regular traces need about none; a hostile
+    /// one could otherwise make each event walk the whole map.
+    const WORK_PER_EVENT: u64 = 64;
+
+    pub(super) fn new(events: usize) -> Self {
+        let budget = (events as u64)
+            .saturating_mul(Self::WORK_PER_EVENT)
+            .saturating_add(1 << 20);
+        Self {
+            budget,
+            ..Self::default()
+        }
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Free bytes in segments that hold a live block.
+    pub(crate) fn split_free(&self) -> u64 {
+        self.split_free
+    }
+
+    /// Free bytes in segments that hold none.
+    pub(crate) fn whole_free(&self) -> u64 {
+        self.whole_free
+    }
+
+    /// Adds a segment that is one gap. False, and nothing done, if it overlaps another: all else
+    /// here relies on segments being apart.
+    pub(super) fn add_segment(&mut self, span: &SegmentSpan) -> bool {
+        let Some(end) = span
+            .address
+            .checked_add(span.size)
+            .filter(|_| span.size > 0)
+        else {
+            return false;
+        };
+        if let Some((_, &at)) = self.segment_at.range(..end).next_back() {
+            let other = &self.segments[at as usize];
+            if other.address + other.size > span.address {
+                return false;
+            }
+        }
+        let segment = self.segments.len() as u32;
+        self.segments.push(SegmentState {
+            address: span.address,
+            size: span.size,
+            live_blocks: 0,
+            free_bytes: span.size,
+            is_expandable: span.is_expandable,
+            kind: span.kind,
+            pool: span.pool,
+        });
+        self.segment_at.insert(span.address, segment);
+        self.reserved = self.reserved.saturating_add(span.size);
+        self.whole_free = self.whole_free.saturating_add(span.size);
+        let chunk = Chunk {
+            address: span.address,
+            size: span.size,
+            previous: NONE,
+            next: NONE,
+            segment,
+            owner: None,
+        };
+        self.insert_chunk(chunk);
+        true
+    }
+
+    /// Removes a segment and all its chunks; false if it is not there or not all free.
+    pub(super) fn remove_segment(&mut self, address: u64) -> bool {
+        let Some(&segment) = self.segment_at.get(&address) else {
+            return false;
+        };
+        let state = self.segments[segment as usize];
+        let Some(&chunk) = self.by_address.get(&address) else {
+            return false;
+        };
+        if state.live_blocks > 0 || self.chunks[chunk as usize].size != state.size {
+            return false;
+        }
+        self.segment_at.remove(&address);
+        self.drop_chunk(chunk);
+        self.reserved -= state.size;
+        self.whole_free -= state.free_bytes;
+        true
+    }
+
+    /// Adds pages to an expandable run, or starts one. Joins the run before and the run after.
+    /// False if the pages overlap what is there or the budget is used up.
+    pub(super) fn map(&mut self, span: &SegmentSpan) -> bool {
+        if !self.add_segment(span) {
+            return false;
+        }
+        if self.budget == 0 {
+            return false;
+        }
+        let after = self.segment_at.get(&span.end()).copied();
+        let before = self
+            .segment_at
+            .range(..span.address)
+            .next_back()
+            .map(|(_, &at)| at);
+        let Some(&middle) = self.segment_at.get(&span.address) else {
+            return false;
+        };
+        if let Some(after) = after.filter(|&at| self.segments[at as usize].is_expandable) {
+            self.join(middle, after);
+        }
+        let before = before.filter(|&at| {
+            let state = self.segments[at as usize];
+            state.is_expandable && state.address.saturating_add(state.size) == span.address
+        });
+        if let Some(before) = before {
+            self.join(before, middle);
+        }
+        true
+    }
+
+    /// Takes pages out of a run's gap, splitting the run if they are in its middle.
+    pub(super) fn unmap(&mut self, address: u64, size: u64) -> bool {
+        let Some((_, &segment)) = self.segment_at.range(..=address).next_back() else {
+            return false;
+        };
+        if size == 0 || !self.segments[segment as usize].is_expandable {
+            return false;
+        }
+        let Some(chunk) = self.chunk_containing(segment, address) else {
+            return false;
+        };
+        let gap = self.chunks[chunk as usize];
+        let Some(end) = address.checked_add(size) else {
+            return false;
+        };
+        if gap.owner.is_some() || end > gap.address.saturating_add(gap.size) {
+            return false;
+        }
+        let state = self.segments[segment as usize];
+        let run_end = state.address.saturating_add(state.size);
+        let (head, tail) = (address - gap.address, gap.address + gap.size - end);
+        self.uncount(segment);
+        self.reserved = self.reserved.saturating_sub(size);
+        // The part before the hole keeps the segment, the part after it becomes a new one.
+        self.by_address.remove(&gap.address);
+        if let Some(previous) = self.chunks.get_mut(gap.previous as usize) {
+            previous.next = NONE;
+        }
+        if let Some(next) = self.chunks.get_mut(gap.next as usize) {
+            next.previous = NONE;
+        }
+        self.vacant.push(chunk);
+        self.segment_at.remove(&state.address);
+        self.rebuild_run(segment, state.address, address, gap.previous, head);
+        if end < run_end {
+            let fresh = self.segments.len() as u32;
+            self.segments.push(state);
+            self.rebuild_tail(fresh, end, run_end, gap.next, tail);
+        }
+        true
+    }
+
+    /// Fills in blocks that were there from the start: handle, address and size, in address
+    /// order. Those that do not fit are left out and returned.
+    pub(super) fn fill(
+        &mut self,
+        blocks: impl Iterator<Item = (AllocationId, u64, u64)>,
+    ) -> Vec<AllocationId> {
+        let mut left_out = Vec::new();
+        let mut cursor = NONE;
+        for (id, address, size) in blocks {
+            let holder = self.segment_at.range(..=address).next_back();
+            let Some((start, &segment)) = holder.map(|(&start, at)| (start, at)) else {
+                left_out.push(id);
+                continue;
+            };
+            // Blocks come in address order: the gap to cut is the one the last block left.
+            let in_gap = |chunk: &Chunk| {
+                chunk.segment == segment && chunk.owner.is_none() && chunk.address <= address
+            };
+            if !self.chunks.get(cursor as usize).is_some_and(in_gap) {
+                cursor = self.by_address.get(&start).copied().unwrap_or(NONE);
+            }
+            let gap = self.chunks.get(cursor as usize).copied().filter(in_gap);
+            let fits = gap.is_some_and(|gap| address - gap.address < gap.size)
+                && gap.is_some_and(|gap| size > 0 && size <= gap.size - (address - gap.address));
+            if !fits {
+                left_out.push(id);
+                continue;
+            }
+            let chunk = self.cut(cursor, address);
+            self.take(chunk, id, size);
+            cursor = self.chunks[chunk as usize].next;
+        }
+        left_out
+    }
+
+    /// The size class and pool of the segment whose chunk starts at `address`.
+    pub(super) fn home(&self, address: u64) -> Option<(SegmentKind, PoolId)> {
+        let chunk = self.chunks[*self.by_address.get(&address)? as usize];
+        let segment = &self.segments[chunk.segment as usize];
+        Some((segment.kind, segment.pool))
+    }
+
+    /// Bytes of the gap or block that starts at `address`.
+    pub(super) fn chunk_size(&self, address: u64) -> Option<u64> {
+        Some(self.chunks[*self.by_address.get(&address)? as usize].size)
+    }
+
+    /// Puts a block of `rounded` bytes at `address`. `splits(kind, free, rounded)` says whether
+    /// the allocator cuts the rest off. Returns the block's size.
+    pub(super) fn alloc(
+        &mut self,
+        id: AllocationId,
+        address: u64,
+        rounded: u64,
+        splits: impl Fn(SegmentKind, u64, u64) -> bool,
+    ) -> Result<u64, Misplaced> {
+        let Some(&chunk) = self.by_address.get(&address) else {
+            return Err(self.why_misplaced(address));
+        };
+        let gap = self.chunks[chunk as usize];
+        if let Some(owner) = gap.owner {
+            return Err(Misplaced::Inside(owner));
+        }
+        if gap.size < rounded || rounded == 0 {
+            return Err(Misplaced::TooSmall);
+        }
+        let kind = self.segments[gap.segment as usize].kind;
+        let size = if splits(kind, gap.size, rounded) {
+            rounded
+        } else {
+            gap.size
+        };
+        self.take(chunk, id, size);
+        Ok(size)
+    }
+
+    /// Puts a block of exactly `size` bytes at `address`, wherever in a gap that is.
+    pub(super) fn place(
+        &mut self,
+        id: AllocationId,
+        address: u64,
+        size: u64,
+    ) -> Result<(), Misplaced> {
+        let chunk = match self.by_address.get(&address) {
+            Some(&chunk) => chunk,
+            None => self.cut_gap(address)?,
+        };
+        let gap = self.chunks[chunk as usize];
+        if let Some(owner) = gap.owner {
+            return Err(Misplaced::Inside(owner));
+        }
+        if gap.size < size || size == 0 {
+            return Err(Misplaced::TooSmall);
+        }
+        self.take(chunk, id, size);
+        Ok(())
+    }
+
+    /// Shortens the block at `address` to `size` bytes, freeing its tail.
+    pub(super) fn shrink(&mut self, address: u64, size: u64) {
+        let Some(&chunk) = self.by_address.get(&address) else {
+            return;
+        };
+        let block = self.chunks[chunk as usize];
+        if block.owner.is_none() || size == 0 || size >= block.size {
+            return;
+        }
+        self.uncount(block.segment);
+        let tail = Chunk {
+            address: address + size,
+            size: block.size - size,
+            previous: chunk,
+            next: block.next,
+            segment: block.segment,
+            owner: None,
+        };
+        self.chunks[chunk as usize].size = size;
+        self.segments[block.segment as usize].free_bytes += tail.size;
+        let tail_index = self.insert_chunk(tail);
+        self.merge_with_next(tail_index);
+        self.count(block.segment);
+    }
+
+    /// Frees the block at `address`, merging it with the gaps beside it. False if `id` is not
+    /// there.
+    pub(super) fn free(&mut self, id: AllocationId, address: u64) -> bool {
+        let Some(&chunk) = self.by_address.get(&address) else {
+            return false;
+        };
+        let block = self.chunks[chunk as usize];
+        if block.owner != Some(id) {
+            return false;
+        }
+        self.uncount(block.segment);
+        let segment = &mut self.segments[block.segment as usize];
+        segment.live_blocks -= 1;
+        segment.free_bytes += block.size;
+        self.chunks[chunk as usize].owner = None;
+        self.merge_with_next(chunk);
+        if block.previous != NONE && self.chunks[block.previous as usize].owner.is_none() {
+            self.merge_with_next(block.previous);
+        }
+        self.count(block.segment);
+        true
+    }
+
+    fn take(&mut self, chunk: ChunkIndex, id: AllocationId, size: u64) {
+        let gap = self.chunks[chunk as usize];
+        self.uncount(gap.segment);
+        let segment = &mut self.segments[gap.segment as usize];
+        segment.live_blocks += 1;
+        segment.free_bytes -= size;
+        self.chunks[chunk as usize].owner = Some(id);
+        if gap.size > size {
+            self.chunks[chunk as usize].size = size;
+            self.insert_chunk(Chunk {
+                address: gap.address + size,
+                size: gap.size - size,
+                previous: chunk,
+                next: gap.next,
+                segment: gap.segment,
+                owner: None,
+            });
+        }
+        self.count(gap.segment);
+    }
+
+    /// Cuts the gap that holds `address` in two there, so that a block can start at it.
+    pub(super) fn cut_gap(&mut self, address: u64) -> Result<ChunkIndex, Misplaced> {
+        let Some((_, &segment)) = self.segment_at.range(..=address).next_back() else {
+            return Err(Misplaced::NoSegment);
+        };
+        let Some(chunk) = self.chunk_containing(segment, address) else {
+            let spent = self.budget == 0;
+            return Err(if spent {
+                Misplaced::OutOfBudget
+            } else {
+                Misplaced::NoSegment
+            });
+        };
+        let gap = self.chunks[chunk as usize];
+        if let Some(owner) = gap.owner {
+            return Err(Misplaced::Inside(owner));
+        }
+        Ok(self.cut(chunk, address))
+    }
+
+    /// Cuts the gap `chunk` at `address`, which lies in it; the part from there on is returned.
+    fn cut(&mut self, chunk: ChunkIndex, address: u64) -> ChunkIndex {
+        let gap = self.chunks[chunk as usize];
+        let head = address - gap.address;
+        if head == 0 {
+            return chunk;
+        }
+        self.chunks[chunk as usize].size = head;
+        self.insert_chunk(Chunk {
+            address,
+            size: gap.size - head,
+            previous: chunk,
+            next: gap.next,
+            segment: gap.segment,
+            owner: None,
+        })
+    }
+
+    fn why_misplaced(&mut self, address: u64) -> Misplaced {
+        let Some((_, &segment)) = self.segment_at.range(..=address).next_back() else {
+            return Misplaced::NoSegment;
+        };
+        let Some(chunk) = self.chunk_containing(segment, address) else {
+            return if self.budget == 0 {
+                Misplaced::OutOfBudget
+            } else {
+                Misplaced::NoSegment
+            };
+        };
+        let chunk = self.chunks[chunk as usize];
+        match chunk.owner {
+            Some(owner) => Misplaced::Inside(owner),
+            None => {
+                let previous = self.chunks.get(chunk.previous as usize);
+                Misplaced::MidGap(previous.and_then(|previous| previous.owner))
+            }
+        }
+    }
+
+    fn chunk_containing(&mut self, segment: u32, address: u64) -> Option<ChunkIndex> {
+        let state = self.segments[segment as usize];
+        if address >= state.address.saturating_add(state.size) {
+            return None;
+        }
+        let mut at = *self.by_address.get(&state.address)?;
+        while let Some(chunk) = self.chunks.get(at as usize) {
+            self.budget = self.budget.checked_sub(1)?;
+            if address < chunk.address.saturating_add(chunk.size) {
+                return Some(at);
+            }
+            at = chunk.next;
+        }
+        None
+    }
+
+    fn insert_chunk(&mut self, chunk: Chunk) -> ChunkIndex {
+        let index = match self.vacant.pop() {
+            Some(index) => {
+                self.chunks[index as usize] = chunk;
+                index
+            }
+            None => {
+                self.chunks.push(chunk);
+                self.chunks.len() as ChunkIndex - 1
+            }
+        };
+        self.by_address.insert(chunk.address, index);
+        if chunk.previous != NONE {
+            self.chunks[chunk.previous as usize].next = index;
+        }
+        if chunk.next != NONE {
+            self.chunks[chunk.next as usize].previous = index;
+        }
+        index
+    }
+
+    fn drop_chunk(&mut self, index: ChunkIndex) {
+        let chunk = self.chunks[index as usize];
+        self.by_address.remove(&chunk.address);
+        self.vacant.push(index);
+    }
+
+    /// Joins the gap `index` with the chunk after it if that is a gap too.
+    fn merge_with_next(&mut self, index: ChunkIndex) {
+        let next_index = self.chunks[index as usize].next;
+        let Some(&next) = self.chunks.get(next_index as usize) else {
+            return;
+        };
+        if next.owner.is_some() {
+            return;
+        }
+        self.drop_chunk(next_index);
+        let chunk = &mut self.chunks[index as usize];
+        chunk.size += next.size;
+        chunk.next = next.next;
+        if next.next != NONE {
+            self.chunks[next.next as usize].previous = index;
+        }
+    }
+
+    /// Takes a segment's free bytes out of the totals, before it changes.
+    fn uncount(&mut self, segment: u32) {
+        let state = &self.segments[segment as usize];
+        let total = if state.live_blocks > 0 {
+            &mut self.split_free
+        } else {
+            &mut self.whole_free
+        };
+        *total = total.saturating_sub(state.free_bytes);
+    }
+
+    /// Adds a segment's free bytes to the totals, after it changed.
+    fn count(&mut self, segment: u32) {
+        let state = &self.segments[segment as usize];
+        let total = if state.live_blocks > 0 {
+            &mut self.split_free
+        } else {
+            &mut self.whole_free
+        };
+        *total = total.saturating_add(state.free_bytes);
+    }
+
+    /// Makes the run `right`, which starts where `left` ends, part of `left`.
+    fn join(&mut self, left: u32, right: u32) {
+        self.uncount(left);
+        self.uncount(right);
+        let (a, b) = (self.segments[left as usize], self.segments[right as usize]);
+        self.segment_at.remove(&b.address);
+        // Chunks remember their run, so the shorter list is renamed.
+        let head = self.by_address.get(&b.address).copied().unwrap_or(NONE);
+        let last = self.last_chunk(a.address);
+        let renamed_right = b.live_blocks <= a.live_blocks;
+        let (keep, gone) = if renamed_right {
+            (left, right)
+        } else {
+            (right, left)
+        };
+        if renamed_right {
+            self.rename(head, keep);
+        } else {
+            let first = self.by_address.get(&a.address).copied().unwrap_or(NONE);
+            self.rename(first, keep);
+        }
+        self.segments[keep as usize] = SegmentState {
+            address: a.address,
+            size: a.size + b.size,
+            live_blocks: a.live_blocks + b.live_blocks,
+            free_bytes: a.free_bytes + b.free_bytes,
+            ..a
+        };
+        self.segments[gone as usize] = SegmentState::default();
+        self.segment_at.insert(a.address, keep);
+        if head != NONE && last != NONE {
+            self.chunks[last as usize].next = head;
+            self.chunks[head as usize].previous = last;
+            if self.chunks[last as usize].owner.is_none() {
+                self.merge_with_next(last);
+            }
+        }
+        self.count(keep);
+    }
+
+    fn last_chunk(&mut self, segment_address: u64) -> ChunkIndex {
+        let mut at = self
+            .by_address
+            .get(&segment_address)
+            .copied()
+            .unwrap_or(NONE);
+        while let Some(chunk) = self.chunks.get(at as usize) {
+            self.budget = self.budget.saturating_sub(1);
+            if chunk.next == NONE {
+                break;
+            }
+            at = chunk.next;
+        }
+        at
+    }
+
+    fn rename(&mut self, first: ChunkIndex, segment: u32) {
+        let mut at = first;
+        while let Some(chunk) = self.chunks.get_mut(at as usize) {
+            chunk.segment = segment;
+            self.budget = self.budget.saturating_sub(1);
+            at = chunk.next;
+        }
+    }
+
+    /// Makes `segment` the run from `start` to `end`, whose chunks end at `last` plus a gap of
+    /// `gap` bytes.
+    fn rebuild_run(&mut self, segment: u32, start: u64, end: u64, last: ChunkIndex, gap: u64) {
+        if start >= end {
+            self.segments[segment as usize] = SegmentState::default();
+            return;
+        }
+        if gap > 0 {
+            self.insert_chunk(Chunk {
+                address: end - gap,
+                size: gap,
+                previous: last,
+                next: NONE,
+                segment,
+                owner: None,
+            });
+        }
+        self.recount(segment, start, end);
+    }
+
+    /// Makes `segment` the run from `start` to `end`, which begins with a gap of `gap` bytes and
+    /// goes on with the chunk `first`.
+    fn rebuild_tail(&mut self, segment: u32, start: u64, end: u64, first: ChunkIndex, gap: u64) {
+        if gap > 0 {
+            self.insert_chunk(Chunk {
+                address: start,
+                size: gap,
+                previous: NONE,
+                next: first,
+                segment,
+                owner: None,
+            });
+        }
+        self.rename(first, segment);
+        self.recount(segment, start, end);
+    }
+
+    fn recount(&mut self, segment: u32, start: u64, end: u64) {
+        let mut state = SegmentState {
+            address: start,
+            size: end - start,
+            live_blocks: 0,
+            free_bytes: 0,
+            ..self.segments[segment as usize]
+        };
+        let mut at = self.by_address.get(&start).copied().unwrap_or(NONE);
+        while let Some(chunk) = self.chunks.get(at as usize) {
+            match chunk.owner {
+                Some(_) => state.live_blocks += 1,
+                None => state.free_bytes += chunk.size,
+            }
+            self.budget = self.budget.saturating_sub(1);
+            at = chunk.next;
+        }
+        self.segments[segment as usize] = state;
+        self.segment_at.insert(start, segment);
+        self.count(segment);
+    }
+}
