@@ -157,15 +157,20 @@ pub fn advise(
         .collect();
     let mut devices = Vec::new();
     let mut assumptions = Vec::new();
-    let jobs = recordings.len() * (confs.len() + 1);
     let mut done = 0;
     for recording in &recordings {
         let bound = Bound::of(&recording.program);
+        let mut confs = confs.clone();
+        // The recorded settings are tried anyway.
+        confs.retain(|conf| {
+            Settings::from_conf(conf, version).is_ok_and(|s| s != recording.settings)
+        });
         let job = |index: usize| {
             let conf = index.checked_sub(1).and_then(|at| confs.get(at)).copied();
             candidate(snapshot, recording, conf, options, version, &bound)
         };
         let results = run_jobs(confs.len() + 1, options.threads, job, &mut |finished| {
+            let jobs = recordings.len() * (confs.len() + 1);
             progress((done + finished) as u64, jobs as u64)
         })?;
         done += confs.len() + 1;
