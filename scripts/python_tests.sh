@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# The tests written in Python, against the debug binary that `cargo test` left.
+# The tests written in Python: the report in a browser, and the real PyTorch on the simulated
+# device. They use the debug build that `cargo test` left.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --workspace --locked
 .venv/bin/python -m pytest tests
+python3 tests/install_torch.py
+.venv/torch-2.6/bin/python -m pytest simgpu/tests
