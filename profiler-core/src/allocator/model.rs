@@ -17,7 +17,7 @@
 //!                      out of memory
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::{Block, BlockId, Blocks, NOT_EXPANDABLE, Use};
 use super::counters::Counters;
@@ -67,7 +67,7 @@ pub struct Allocator<D> {
     lane_of: BTreeMap<LaneKey, u32>,
     last_lane: Option<(LaneKey, u32)>,
     pub(super) reservations: Vec<Reservation>,
-    pub(super) pending: Vec<BlockId>,
+    pub(super) pending: BTreeSet<BlockId>,
     /// Searches for a free block by pool, counted while garbage collection is set up
     /// (`get_free_blocks_call_count`).
     searches: BTreeMap<(u32, SegmentKind), u32>,
@@ -90,7 +90,7 @@ impl<D: Driver> Allocator<D> {
             lane_of: BTreeMap::new(),
             last_lane: None,
             reservations: Vec::new(),
-            pending: Vec::new(),
+            pending: BTreeSet::new(),
             searches: BTreeMap::new(),
             counters: Counters::default(),
         }
@@ -168,7 +168,7 @@ impl<D: Driver> Allocator<D> {
         if block.state == Use::Allocated {
             self.counters.allocated.subtract(block.size);
             self.blocks.change(id, |block| block.state = Use::Pending);
-            self.pending.push(id);
+            self.pending.insert(id);
         }
     }
 
@@ -177,7 +177,7 @@ impl<D: Driver> Allocator<D> {
     pub fn complete_free(&mut self, id: BlockId) {
         match self.blocks.get(id).state {
             Use::Pending => {
-                self.pending.retain(|&pending| pending != id);
+                self.pending.remove(&id);
                 self.release_to_lane(id);
             }
             Use::Allocated => self.free(id),
@@ -435,9 +435,10 @@ impl<D: Driver> Allocator<D> {
     /// its lane (`free_block`).
     fn release_to_lane(&mut self, id: BlockId) {
         let block = self.blocks.get(id);
-        let mut merged = 0;
+        let mut merged = 0_u64;
         for neighbour in [block.previous, block.next] {
-            merged += self.merge(id, neighbour, Use::Free);
+            let more = self.merge(id, neighbour, Use::Free);
+            merged = more.saturating_add(merged);
         }
         self.counters.active.subtract(block.size);
         self.counters.requested.subtract(block.requested);

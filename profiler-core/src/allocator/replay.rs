@@ -314,7 +314,7 @@ fn count(events: &Events, action: Action) -> u64 {
 }
 
 fn recorded_peak(program: &Program, events: &[SegmentEvent]) -> u64 {
-    let mut held: u64 = program.start.segments.iter().map(|s| s.size).sum();
+    let mut held = program.start.held_bytes();
     let mut peak = held;
     for event in events {
         match event.action {

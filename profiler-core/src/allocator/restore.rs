@@ -101,7 +101,7 @@ impl<D: Driver> Allocator<D> {
             };
         });
         if block.is_pending {
-            self.pending.push(used);
+            self.pending.insert(used);
         } else {
             self.counters.allocated.add(size);
         }

@@ -297,13 +297,7 @@ impl WhatIf {
 #[must_use]
 pub fn implied_capacity(snapshot: &Snapshot, recording: &Recording) -> Option<u64> {
     let events = &snapshot.trace(recording.program.device)?.events;
-    let mut held: u64 = recording
-        .program
-        .start
-        .segments
-        .iter()
-        .map(|s| s.size)
-        .sum();
+    let mut held = recording.program.start.held_bytes();
     for row in 0..events.len() {
         let size = events.size(row);
         match events.action(row) {

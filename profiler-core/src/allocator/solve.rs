@@ -248,7 +248,7 @@ fn replay(
         } else {
             0
         };
-        if chosen.size + rest == block.size {
+        if chosen.size.saturating_add(rest) == block.size {
             let segments = &program.start.segments;
             let older = segment_at(segments, address);
             let younger = segment_at(segments, chosen.address);

@@ -102,6 +102,13 @@ struct Rewinder<'a> {
 }
 
 impl StartState {
+    /// Bytes held at the moment.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let sizes = self.segments.iter().map(|segment| segment.size);
+        sizes.fold(0, u64::saturating_add)
+    }
+
     /// The state before event `moment` of `device`'s trace, and the pools of segments taken
     /// later, as (event, pool), ascending, where the segments' fate tells.
     #[must_use]
