@@ -5,6 +5,7 @@ mod completions;
 mod fragmentation;
 mod oom;
 mod peak;
+mod report;
 mod stats;
 
 use crate::CommandError;
@@ -13,6 +14,7 @@ use crate::args::{Arguments, Command};
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CommandError> {
     match &arguments.command {
+        Command::Report(arguments) => report::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
         Command::Peak(arguments) => peak::run(arguments),
         Command::Allocations(arguments) => allocations::run(arguments),
