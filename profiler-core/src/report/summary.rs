@@ -8,6 +8,7 @@ use crate::snapshot::{DeviceId, Snapshot};
 use crate::units;
 
 use super::device_data::DeviceFindings;
+use super::text::shorten;
 
 /// OOM events judged in full: the first ones and the last.
 const JUDGED_OOMS: usize = 3;
@@ -67,8 +68,10 @@ pub(super) struct Subject<'a> {
 
 impl Subject<'_> {
     fn shown(&self, text: &str) -> String {
-        self.redactor
-            .map_or_else(|| text.to_owned(), |redactor| redactor.text(text))
+        let shown = self
+            .redactor
+            .map_or_else(|| text.to_owned(), |redactor| redactor.text(text));
+        shorten(shown)
     }
 
     fn device(&self) -> Option<&DeviceAttribution> {
