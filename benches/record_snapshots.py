@@ -22,9 +22,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x):
         h = self.norm1(x)
@@ -68,9 +66,7 @@ def main():
     optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
     step = 0
     while events_so_far() < wanted:
-        tokens = torch.zeros(
-            8, LENGTHS[step % len(LENGTHS)], dtype=torch.long, device="cuda"
-        )
+        tokens = torch.zeros(8, LENGTHS[step % len(LENGTHS)], dtype=torch.long, device="cuda")
         logits = model(tokens)
         loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
         loss.backward()
