@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests written in Python, against the debug binary that `cargo test` left.
+# The tests written in Python, against the debug binary and the simulated device that `cargo build` makes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --workspace --locked
-.venv/bin/python -m pytest tests
+.venv/bin/python -m pytest tests simgpu/tests

@@ -44,4 +44,6 @@ if [ "$what" = test ]; then
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
         cp tests/requirements.txt "$stamp"
     fi
+    # Inside .venv: two PyTorch versions for the simulated device.
+    python3 tests/install_torch.py
 fi
