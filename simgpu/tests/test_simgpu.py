@@ -145,7 +145,9 @@ def test_data_parallel_training(version, tmp_path):
         assert rank["reserved"] == rank["segments"]
         own = rank["reserved"] + 100 * MIB
         assert [rank["pid"], own] in rank["nvml"]["processes"]
-    assert ranks[0]["peak"] == ranks[1]["peak"] > 4 * 4 * 256 * 257 * 4
+        # Parameters, gradients and two moments, four bytes an element. The peak itself varies by a
+        # small block: gloo's threads decide when a reduced bucket's temporaries go.
+        assert rank["peak"] > 4 * 4 * (4 * 256 * 257)
 
 
 def test_nvml_and_the_runtime_agree(version, tmp_path):
