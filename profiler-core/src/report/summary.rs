@@ -145,6 +145,7 @@ impl Subject<'_> {
             title: self.shown(&advice.title),
             detail: self.shown(&advice.detail),
             frees: match advice.certainty {
+                Certainty::Simulated => "simulated on the allocator's model".to_owned(),
                 _ if advice.frees_bytes == 0 => {
                     "frees an amount this file does not tell".to_owned()
                 }
