@@ -1,0 +1,3 @@
+//! The viewer's window.
+
+fn main() {}

@@ -1,0 +1,348 @@
+//! The timeline's picture, drawn on the CPU at the pane's resolution.
+//!
+//! What a pixel means: a column of pixels is a stretch of time, and shows the **first moment of
+//! most requested bytes** in that stretch, so the highest point drawn is the true one at any
+//! zoom. At that moment the live allocations are stacked in order of birth, oldest at the
+//! bottom, each as high as the bytes it requested. A pixel covers a range of bytes and has the
+//! mean of the colours of the allocations in it, each weighted by its bytes there: nothing is
+//! left out however thin it is. Allocations that live and die between two columns' moments
+//! cannot be seen at that zoom; [`Picture::unseen_births`] counts them.
+
+use egui::Color32;
+use profiler_core::replay::{AllocationId, DeviceReplay, Moment};
+
+use crate::prepare::{Axis, KeyColumn, Mask, PreparedDevice};
+use crate::tokens::{MIN_EDGE_PIXELS, Theme, shade};
+
+use super::sweep::{Live, Sweep};
+
+/// "No allocation" in [`Picture::who`].
+pub const NOBODY: u32 = u32::MAX;
+
+/// What to draw, in axis units and bytes, and at which resolution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Frame {
+    /// Left edge, in axis units.
+    pub from: f64,
+    /// Axis units per column.
+    pub per_column: f64,
+    /// Pixels from left to right.
+    pub columns: usize,
+    /// Bytes at the bottom edge.
+    pub low: f64,
+    /// Bytes at the top edge.
+    pub high: f64,
+    /// Pixels from bottom to top.
+    pub rows: usize,
+}
+
+impl Frame {
+    /// Bytes per pixel.
+    #[must_use]
+    pub fn bytes_per_row(&self) -> f64 {
+        ((self.high - self.low) / self.rows.max(1) as f64).max(f64::MIN_POSITIVE)
+    }
+
+    /// The stretch of column `column`. Neighbours share their edge exactly.
+    #[must_use]
+    pub fn stretch(&self, column: usize) -> (f64, f64) {
+        let edge = |column: usize| self.from + self.per_column * column as f64;
+        (edge(column), edge(column + 1))
+    }
+}
+
+/// Everything the raster reads.
+pub struct Source<'a> {
+    /// The replay.
+    pub replay: &'a DeviceReplay,
+    /// Its pyramids.
+    pub prepared: &'a PreparedDevice,
+    /// The time axis.
+    pub axis: Axis<'a>,
+    /// The groups.
+    pub keys: &'a KeyColumn,
+    /// What the filter keeps; None for all.
+    pub mask: Option<&'a Mask>,
+    /// Whether to stack only what the filter keeps, instead of greying out the rest.
+    pub only_kept: bool,
+    /// The allocation whose place is wanted in [`Picture::selected`].
+    pub selected: Option<AllocationId>,
+    /// Colours.
+    pub theme: Theme,
+}
+
+/// The drawn timeline.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// What was drawn.
+    pub frame: Frame,
+    /// Pixels, top row first.
+    pub pixels: Vec<Color32>,
+    /// The allocation at the middle of each pixel, [`NOBODY`] above the top; top row first.
+    pub who: Vec<u32>,
+    /// The moment each column shows.
+    pub moments: Vec<Moment>,
+    /// Bytes from where to where the selected allocation is in each column.
+    pub selected: Vec<Option<(u64, u64)>>,
+    /// How many allocations were born in the visible stretch and are in no column.
+    pub unseen_births: u64,
+}
+
+impl Picture {
+    /// The allocation at a pixel, counted from the top left.
+    #[must_use]
+    pub fn allocation_at(&self, column: usize, row: usize) -> Option<AllocationId> {
+        if column >= self.frame.columns || row >= self.frame.rows {
+            return None;
+        }
+        let id = *self.who.get(row * self.frame.columns + column)?;
+        (id != NOBODY).then_some(AllocationId(id))
+    }
+}
+
+/// Draws `frame`. None if `is_stale` says that nobody wants it any more.
+#[must_use]
+pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> Option<Picture> {
+    let (columns, rows) = (frame.columns, frame.rows);
+    let moments: Vec<Moment> = (0..columns)
+        .map(|column| {
+            let (from, to) = frame.stretch(column);
+            let (first, last) = source.axis.moments_in(from, to);
+            source.prepared.requested.extremes(&source.replay.requested, first, last).high_moment
+        })
+        .collect();
+    let mut picture = Picture {
+        frame,
+        pixels: vec![source.theme.canvas; columns * rows],
+        who: vec![NOBODY; columns * rows],
+        moments,
+        selected: vec![None; columns],
+        unseen_births: 0,
+    };
+    let colors = source.keys.colors(source.theme.other);
+    let mut sweep = Sweep::new(&source.replay.allocations);
+    let mut painted = ColumnPaint::new(rows);
+    let mut shown = Shown::new(source);
+    let mut drawn_before: Option<usize> = None;
+    for column in 0..columns {
+        if column % 16 == 0 && is_stale() {
+            return None;
+        }
+        let moment = picture.moments[column];
+        // Zoomed in, many columns show the same moment.
+        if let Some(before) = drawn_before.filter(|&before| picture.moments[before] == moment) {
+            picture.copy_column(before, column);
+            continue;
+        }
+        let live = sweep.advance(moment);
+        shown.see(live);
+        painted.clear(source.theme.canvas);
+        picture.selected[column] = paint(source, &colors, &frame, live, &mut painted);
+        picture.put_column(column, &painted);
+        drawn_before = Some(column);
+    }
+    if let (Some(&first), Some(&last)) = (picture.moments.first(), picture.moments.last()) {
+        picture.unseen_births = shown.unseen_between(first, last);
+    }
+    Some(picture)
+}
+
+impl Picture {
+    fn copy_column(&mut self, from: usize, to: usize) {
+        let columns = self.frame.columns;
+        for row in 0..self.frame.rows {
+            self.pixels[row * columns + to] = self.pixels[row * columns + from];
+            self.who[row * columns + to] = self.who[row * columns + from];
+        }
+        self.selected[to] = self.selected[from];
+    }
+
+    fn put_column(&mut self, column: usize, painted: &ColumnPaint) {
+        let columns = self.frame.columns;
+        for (up, (&color, &who)) in painted.pixels.iter().zip(&painted.who).enumerate() {
+            let at = (self.frame.rows - 1 - up) * columns + column;
+            self.pixels[at] = color;
+            self.who[at] = who;
+        }
+    }
+}
+
+/// One column, bottom row first.
+struct ColumnPaint {
+    pixels: Vec<Color32>,
+    who: Vec<u32>,
+    /// The pixel being mixed, and the colour so far weighted by how much of it is covered.
+    mixing: usize,
+    mix: [f32; 3],
+    covered: f32,
+}
+
+impl ColumnPaint {
+    fn new(rows: usize) -> Self {
+        Self {
+            pixels: vec![Color32::BLACK; rows],
+            who: vec![NOBODY; rows],
+            mixing: 0,
+            mix: [0.0; 3],
+            covered: 0.0,
+        }
+    }
+
+    fn clear(&mut self, canvas: Color32) {
+        self.pixels.fill(canvas);
+        self.who.fill(NOBODY);
+        (self.mixing, self.mix, self.covered) = (0, [0.0; 3], 0.0);
+    }
+
+    /// Adds `share` of pixel `row` in `color`.
+    #[inline]
+    fn add(&mut self, row: usize, color: Color32, share: f32) {
+        if row != self.mixing {
+            self.finish();
+            self.mixing = row;
+        }
+        self.mix[0] += f32::from(color.r()) * share;
+        self.mix[1] += f32::from(color.g()) * share;
+        self.mix[2] += f32::from(color.b()) * share;
+        self.covered += share;
+    }
+
+    /// Puts the mixed pixel in place, what is not covered in the colour that was there.
+    fn finish(&mut self) {
+        if self.covered <= 0.0 {
+            return;
+        }
+        if let Some(pixel) = self.pixels.get_mut(self.mixing) {
+            let rest = (1.0 - self.covered).max(0.0);
+            let whole = self.covered.max(1.0);
+            let under = *pixel;
+            let channel = |mixed: f32, under: u8| (mixed / whole + f32::from(under) * rest) as u8;
+            *pixel = Color32::from_rgb(
+                channel(self.mix[0], under.r()),
+                channel(self.mix[1], under.g()),
+                channel(self.mix[2], under.b()),
+            );
+        }
+        (self.mix, self.covered) = ([0.0; 3], 0.0);
+    }
+}
+
+/// Stacks `live` into `painted`; gives the selected allocation's bytes.
+fn paint(
+    source: &Source<'_>,
+    colors: &[Color32],
+    frame: &Frame,
+    live: &[Live],
+    painted: &mut ColumnPaint,
+) -> Option<(u64, u64)> {
+    let scale = 1.0 / frame.bytes_per_row();
+    let rows = frame.rows as f64;
+    let mut selected = None;
+    let mut bottom: u64 = 0;
+    let mut low = (0.0 - frame.low) * scale;
+    for one in live {
+        let kept = source.mask.is_none_or(|mask| mask.has(one.row));
+        if !kept && source.only_kept {
+            continue;
+        }
+        let top = bottom.saturating_add(one.bytes);
+        let high = (top as f64 - frame.low) * scale;
+        if source.selected == Some(AllocationId(one.row)) {
+            selected = Some((bottom, top));
+        }
+        if high > 0.0 && low < rows && high > low {
+            let group = source.keys.group(one.row as usize);
+            let color = if kept {
+                let color = colors.get(group).copied().unwrap_or(source.theme.other);
+                shade(color, i32::from((one.row.wrapping_mul(0x9E37_79B9) >> 29) as u8) / 2 - 1)
+            } else {
+                source.theme.excluded
+            };
+            band(painted, low.max(0.0), high.min(rows), high - low, one.row, color, &source.theme);
+        }
+        (bottom, low) = (top, high);
+        if low >= rows && source.selected.is_none() {
+            break;
+        }
+    }
+    painted.finish();
+    selected
+}
+
+/// Paints one allocation from `low` to `high`, in pixels from the bottom, clipped to the pane.
+fn band(
+    painted: &mut ColumnPaint,
+    low: f64,
+    high: f64,
+    height: f64,
+    row: u32,
+    color: Color32,
+    theme: &Theme,
+) {
+    let (first, last) = (low as usize, high as usize);
+    // Pixel middles inside the band.
+    let (from, to) = ((low + 0.5) as usize, (high + 0.5) as usize);
+    let limit = painted.who.len();
+    if from < to {
+        painted.who[from.min(limit)..to.min(limit)].fill(row);
+    }
+    if first == last {
+        painted.add(first, color, (high - low) as f32);
+        return;
+    }
+    painted.add(first, color, (first as f64 + 1.0 - low) as f32);
+    painted.finish();
+    if first + 1 < last {
+        painted.pixels[first + 1..last.min(limit)].fill(color);
+    }
+    if height >= MIN_EDGE_PIXELS && last > first && last <= limit {
+        painted.pixels[last - 1] = blend(color, theme.band_edge);
+    }
+    let rest = high - last as f64;
+    if rest > 0.0 && last < limit {
+        painted.add(last, color, rest as f32);
+    }
+}
+
+/// Two parts of `color` and one of `edge`.
+fn blend(color: Color32, edge: Color32) -> Color32 {
+    let mix = |a: u8, b: u8| ((u16::from(a) * 2 + u16::from(b)) / 3) as u8;
+    Color32::from_rgb(mix(color.r(), edge.r()), mix(color.g(), edge.g()), mix(color.b(), edge.b()))
+}
+
+/// Counts which births of the visible stretch some column shows.
+struct Shown<'a> {
+    source: &'a Source<'a>,
+    seen_to: u32,
+    seen: u64,
+    first_row: u32,
+}
+
+impl<'a> Shown<'a> {
+    fn new(source: &'a Source<'a>) -> Self {
+        Self { source, seen_to: 0, seen: 0, first_row: u32::MAX }
+    }
+
+    fn see(&mut self, live: &[Live]) {
+        if self.first_row == u32::MAX {
+            self.first_row = live.last().map_or(0, |last| last.row + 1);
+            self.seen_to = self.first_row;
+            return;
+        }
+        let from = live.partition_point(|one| one.row < self.seen_to);
+        self.seen += (live.len() - from) as u64;
+        if let Some(last) = live.last() {
+            self.seen_to = self.seen_to.max(last.row + 1);
+        }
+    }
+
+    /// Births after the moment `first` and up to `last` that were in no column.
+    fn unseen_between(&self, first: Moment, last: Moment) -> u64 {
+        let allocations = &self.source.replay.allocations;
+        let born = allocations.born_by(last).saturating_sub(allocations.born_by(first));
+        let seen_first = u64::from(self.first_row);
+        let born_first = allocations.born_by(first) as u64;
+        let _ = (seen_first, born_first);
+        (born as u64).saturating_sub(self.seen)
+    }
+}
