@@ -9,6 +9,7 @@
 //! * [`snapshot`]: what a file says, as columns and interned tables.
 //! * [`replay`]: the recorded history replayed: allocations, segments and curves over time.
 //! * [`metrics`]: numbers about it: fragmentation, utilisation.
+//! * [`attribution`]: who holds the memory: cleaned stacks, layers, categories, steps.
 //! * [`oom`]: why an allocation failed.
 //! * [`allocator`]: the caching allocator as a model, its settings and what-if runs.
 
@@ -16,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod allocator;
+pub mod attribution;
 pub mod metrics;
 pub mod oom;
 pub mod replay;

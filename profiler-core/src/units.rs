@@ -23,7 +23,9 @@ pub fn bytes(bytes: u64) -> String {
 #[must_use]
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" | "bytes" => 0,
@@ -44,7 +46,11 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 /// `part` of `whole` in percent with one decimal, `–` when there is no whole.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 { "–".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
+    if whole == 0 {
+        "–".to_owned()
+    } else {
+        format!("{:.1} %", part as f64 * 100.0 / whole as f64)
+    }
 }
 
 /// `number` with thin groups of three digits: `1 234 567`.
@@ -68,7 +74,11 @@ pub fn duration_us(microseconds: u64) -> String {
         0..1_000 => format!("{microseconds} µs"),
         1_000..1_000_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
         1_000_000..120_000_000 => format!("{:.2} s", microseconds as f64 / 1e6),
-        _ => format!("{} min {} s", microseconds / 60_000_000, microseconds / 1_000_000 % 60),
+        _ => format!(
+            "{} min {} s",
+            microseconds / 60_000_000,
+            microseconds / 1_000_000 % 60
+        ),
     }
 }
 

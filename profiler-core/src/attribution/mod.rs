@@ -1,0 +1,82 @@
+//! Who holds the memory: cleaned stacks, layers, categories, phases and steps.
+//!
+//! [`Attribution::new`] works out, for every allocation, what it belongs to. Whatever the file
+//! says itself (metadata, annotations, recorded categories) is taken as it is; the rest is
+//! inferred from stacks, phases and lifetimes, and every result says which of the two it is
+//! ([`Evidence`]). [`Attribution::breakdown`] then groups the allocations of any moment, the peak
+//! for one, with sums that are exact whatever the groups are called.
+
+mod breakdown;
+mod category;
+mod clean_stack;
+mod device;
+mod evidence;
+mod flame;
+mod frame_class;
+mod layer;
+mod metadata;
+mod module_calls;
+mod native_name;
+mod phase;
+mod size_bucket;
+mod stack_facts;
+mod steps;
+
+pub use breakdown::{Breakdown, By, Group, Sums};
+pub use category::Category;
+pub use clean_stack::{
+    CleanFrame, CleanStackId, CleanStacks, file_label, frame_label, function_label,
+};
+pub use device::DeviceAttribution;
+pub use evidence::Evidence;
+pub use flame::{FlameGraph, FlameNode};
+pub use frame_class::{Fold, FrameOrigin};
+pub use layer::{LayerId, Layers};
+pub use metadata::Metadata;
+pub use native_name::short_native_name;
+pub use phase::{Phase, PhaseSpan};
+pub use steps::{Step, Steps};
+
+use crate::replay::Replay;
+use crate::snapshot::{DeviceId, Snapshot};
+
+/// What every allocation of a snapshot belongs to.
+#[derive(Clone, Debug, Default)]
+pub struct Attribution {
+    /// Stacks cleaned for people.
+    pub clean: CleanStacks,
+    /// Every layer told.
+    pub layers: Layers,
+    /// One per device of the replay, in its order.
+    pub devices: Vec<DeviceAttribution>,
+}
+
+impl Attribution {
+    /// Attributes every allocation of `replay`, which must be of `snapshot`.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, replay: &Replay) -> Self {
+        let classes = frame_class::classify_frames(snapshot);
+        let facts = stack_facts::StackFactsTable::new(snapshot, &classes);
+        let mut layers = Layers::default();
+        let mut metadata = metadata::MetadataCache::default();
+        let devices = replay
+            .devices
+            .iter()
+            .map(|device| {
+                DeviceAttribution::new(snapshot, device, &facts, &mut layers, &mut metadata)
+            })
+            .collect();
+        layers.name_inferred(snapshot, &facts);
+        Self {
+            clean: CleanStacks::new(snapshot, &classes),
+            layers,
+            devices,
+        }
+    }
+
+    /// What the allocations of `device` belong to.
+    #[must_use]
+    pub fn device(&self, device: DeviceId) -> Option<&DeviceAttribution> {
+        self.devices.iter().find(|known| known.device == device)
+    }
+}
