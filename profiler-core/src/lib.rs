@@ -6,6 +6,7 @@
 //! bytes ──read──▶ Snapshot ──replay──▶ allocations, curves ──▶ metrics, attribution, oom ──▶ report
 //! ```
 //!
+//! * [`read`]: pickles, JSON and what they come packed in.
 //! * [`snapshot`]: what a file says, as columns and interned tables.
 //! * [`replay`]: the recorded history replayed: allocations, segments and curves over time.
 //! * [`metrics`]: numbers about it: fragmentation, utilisation.
@@ -20,6 +21,7 @@ pub mod allocator;
 pub mod attribution;
 pub mod metrics;
 pub mod oom;
+pub mod read;
 pub mod replay;
 pub mod snapshot;
 pub mod units;

@@ -1,0 +1,135 @@
+//! From a file's bytes to a [`Snapshot`].
+//!
+//! Accepted are pickles of protocols 0 to 5 by CPython's and by PyTorch's C++ pickler, JSON, the
+//! HTML that `torch.cuda._memory_viz` writes, and any of them in gzip, zstd or xz; told by their
+//! content, never by a name. Nothing in a file is executed: an opcode that is not plain data is
+//! an error.
+//!
+//! Time and memory are bounded by the file's size: see [`ReadOptions`].
+
+mod container;
+mod error;
+mod html;
+mod json;
+mod machine;
+mod pickle;
+mod sniff;
+
+pub use error::ReadError;
+
+use crate::snapshot::Snapshot;
+use sniff::Kind;
+use std::ops::ControlFlow;
+
+/// The caps of a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReadOptions {
+    /// The deepest nesting of lists and dicts. Default 128, which is also serde_json's; a
+    /// snapshot has 8 levels, and metadata a few more.
+    pub max_depth: u32,
+    /// The deepest nesting of containers (a pickle in HTML in gzip is 2). Default 4.
+    pub max_containers: u32,
+    /// The most bytes a container may unpack to per byte of its own. Default 1,032, the most
+    /// deflate can do (zlib's technical notes); zstd and xz can do more, but not on snapshots.
+    pub max_unpack_ratio: u64,
+    /// Bytes that a container may unpack to besides. Default 64 MiB.
+    pub max_unpack_extra: u64,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self {
+            max_depth: 128,
+            max_containers: 4,
+            max_unpack_ratio: 1_032,
+            max_unpack_extra: 64 << 20,
+        }
+    }
+}
+
+/// How far a reading is. After unpacking a container the count starts again, with another total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes read.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// The function that is told how far a reading is, about once a megabyte; breaking cancels it.
+pub(crate) type Report<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
+/// Reads a snapshot file with the default caps.
+///
+/// # Errors
+/// If the bytes are no snapshot, are damaged, or ask for something that is not data.
+pub fn read(bytes: &[u8]) -> Result<Snapshot, ReadError> {
+    read_bytes(bytes, &ReadOptions::default(), &mut |_| {
+        ControlFlow::Continue(())
+    })
+}
+
+/// Reads a snapshot file. `progress` is called about once a megabyte and can cancel.
+///
+/// # Errors
+/// If the bytes are no snapshot, are damaged, ask for something that is not data, reach a cap of
+/// `options`, or if `progress` breaks.
+pub fn read_bytes(
+    bytes: &[u8],
+    options: &ReadOptions,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Snapshot, ReadError> {
+    read_kind(bytes, sniff::sniff(bytes)?, options, progress, 0)
+}
+
+fn read_kind(
+    bytes: &[u8],
+    kind: Kind,
+    options: &ReadOptions,
+    progress: &mut Report<'_>,
+    containers: u32,
+) -> Result<Snapshot, ReadError> {
+    let unpacked = match kind {
+        Kind::Pickle => return pickle::read(bytes, options, progress),
+        Kind::Json => return json::read(bytes, options, progress),
+        _ if containers >= options.max_containers => {
+            return Err(ReadError::NotASnapshot {
+                found: format!(
+                    "more than {} containers in each other",
+                    options.max_containers
+                ),
+                advice: "unpack it by hand",
+            });
+        }
+        Kind::Gzip => container::gzip(bytes, options, progress)?,
+        Kind::Zstd => container::zstd(bytes, options, progress)?,
+        Kind::Xz => container::xz(bytes, options, progress)?,
+        Kind::Html => return read_html(bytes, options, progress, containers + 1),
+    };
+    let kind = sniff::sniff(&unpacked)?;
+    read_kind(&unpacked, kind, options, progress, containers + 1)
+}
+
+/// Reads the first embedded file that is a snapshot.
+fn read_html(
+    bytes: &[u8],
+    options: &ReadOptions,
+    progress: &mut Report<'_>,
+    containers: u32,
+) -> Result<Snapshot, ReadError> {
+    let mut first_error = None;
+    for embedded in html::embedded(bytes) {
+        let result = sniff::sniff(&embedded)
+            .and_then(|kind| read_kind(&embedded, kind, options, progress, containers));
+        match result {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(ReadError::Cancelled) => return Err(ReadError::Cancelled),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.unwrap_or(ReadError::NotASnapshot {
+        found: "an HTML page without embedded snapshot data".to_owned(),
+        advice: "give the page that torch.cuda._memory_viz wrote, or the pickle it was made of",
+    }))
+}

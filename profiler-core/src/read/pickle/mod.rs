@@ -1,0 +1,463 @@
+//! Pickles: one pass over the bytes, opcode by opcode, driving the [`Machine`].
+
+mod number;
+mod opcode;
+mod source;
+mod stacks;
+mod text;
+
+use super::machine::{Fault, Machine, Value};
+use super::{Progress, ReadError, ReadOptions, Report};
+use crate::snapshot::{Snapshot, WarningKind};
+use opcode as op;
+use source::Source;
+use stacks::RawStacks;
+
+/// How many bytes there are between two calls of the progress function.
+const STEP: usize = 1 << 20;
+
+/// Reads a pickle.
+pub(super) fn read(
+    bytes: &[u8],
+    options: &ReadOptions,
+    progress: &mut Report<'_>,
+) -> Result<Snapshot, ReadError> {
+    let mut reader = Reader {
+        source: Source::new(bytes),
+        machine: Machine::new(bytes.len(), options.max_depth),
+        marks: Vec::new(),
+        fence: 0,
+        stacks: RawStacks::default(),
+        max_depth: options.max_depth,
+    };
+    let mut next_report = STEP;
+    loop {
+        let start = reader.source.at();
+        if start >= next_report {
+            next_report = start + STEP;
+            let (done, total) = (start as u64, bytes.len() as u64);
+            if progress(Progress { done, total }).is_break() {
+                return Err(ReadError::Cancelled);
+            }
+        }
+        match reader.step() {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(Stop::Error(error)) => return Err(*error),
+            Err(Stop::Fault(fault)) => return Err(ReadError::from_fault(fault, start as u64)),
+        }
+    }
+    reader.finish()
+}
+
+/// Why a step could not be made: the machine's fault, or an error that knows its offset.
+enum Stop {
+    Fault(Fault),
+    Error(Box<ReadError>),
+}
+
+impl From<Fault> for Stop {
+    #[inline]
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<ReadError> for Stop {
+    #[cold]
+    fn from(error: ReadError) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+struct Reader<'a> {
+    source: Source<'a>,
+    machine: Machine,
+    /// Where the marks are in the machine's stack.
+    marks: Vec<usize>,
+    /// The topmost mark, below which no operation may reach; 0 without one.
+    fence: usize,
+    stacks: RawStacks,
+    max_depth: u32,
+}
+
+impl Reader<'_> {
+    /// Executes one opcode; false after STOP.
+    #[inline]
+    fn step(&mut self) -> Result<bool, Stop> {
+        let offset = self.source.at();
+        let opcode = self.source.byte("an opcode")?;
+        match opcode {
+            op::BINGET => {
+                let id = self.source.byte("a memo id")?;
+                self.machine.fetch(usize::from(id))?;
+            }
+            op::LONG_BINGET => {
+                let id = self.source.u32("a memo id")?;
+                self.machine.fetch(id as usize)?;
+            }
+            op::MEMOIZE => {
+                let id = self.machine.memo.next_id();
+                self.put(id)?;
+            }
+            op::BININT1 => {
+                let number = self.source.byte("a number")?;
+                self.machine.push(Value::Int(i64::from(number)))?;
+            }
+            op::BININT2 => {
+                let number = self.source.u16("a number")?;
+                self.machine.push(Value::Int(i64::from(number)))?;
+            }
+            op::BININT => {
+                let number = self.source.u32("a number")? as i32;
+                self.machine.push(Value::Int(i64::from(number)))?;
+            }
+            op::LONG1 => {
+                let len = self.source.byte("a number's length")?;
+                let digits = self.source.take(usize::from(len), "a number")?;
+                self.machine.push(number::from_le(digits))?;
+            }
+            op::LONG4 => {
+                let len = self.source.u32("a number's length")?;
+                let digits = self.source.take(len as usize, "a number")?;
+                self.machine.push(number::from_le(digits))?;
+            }
+            op::MARK => self.mark()?,
+            op::SETITEMS => {
+                let mark = self.pop_mark()?;
+                self.machine.set_items(mark, self.fence)?;
+            }
+            op::APPENDS => {
+                let mark = self.pop_mark()?;
+                self.machine.append_items(mark, self.fence)?;
+            }
+            op::EMPTY_DICT => self.machine.open_dict(self.fence)?,
+            op::EMPTY_LIST => self.machine.open_list(self.fence)?,
+            op::SETITEM => self.machine.set_item(self.fence)?,
+            op::APPEND => self.machine.append(self.fence)?,
+            op::SHORT_BINUNICODE => {
+                let len = self.source.byte("a string's length")?;
+                self.text(usize::from(len))?;
+            }
+            op::BINUNICODE => {
+                let len = self.source.u32("a string's length")?;
+                self.text(len as usize)?;
+            }
+            op::BINUNICODE8 => {
+                let len = self.source.len8("a string's length")?;
+                self.text(len)?;
+            }
+            op::BINPUT => {
+                let id = self.source.byte("a memo id")?;
+                self.put(usize::from(id))?;
+            }
+            op::LONG_BINPUT => {
+                let id = self.source.u32("a memo id")?;
+                self.put(id as usize)?;
+            }
+            op::NONE => self.machine.push(Value::None)?,
+            op::NEWTRUE => self.machine.push(Value::Bool(true))?,
+            op::NEWFALSE => self.machine.push(Value::Bool(false))?,
+            op::BINFLOAT => {
+                let bits = self.source.u64_be("a float")?;
+                self.machine.push(Value::Float(f64::from_bits(bits)))?;
+            }
+            op::TUPLE1 => self.tuple(1)?,
+            op::TUPLE2 => self.tuple(2)?,
+            op::TUPLE3 => self.tuple(3)?,
+            op::TUPLE => {
+                let mark = self.pop_mark()?;
+                self.machine.make_tuple(mark)?;
+            }
+            op::EMPTY_TUPLE => self.machine.push(Value::EmptyList)?,
+            op::FRAME => {
+                // Only a hint for readers of streams.
+                self.source.take(8, "a frame's length")?;
+            }
+            op::PROTO => {
+                let version = self.source.byte("the protocol version")?;
+                if version > 5 {
+                    return Err(ReadError::Malformed {
+                        offset: offset as u64,
+                        problem: format!("pickle protocol {version} is not known (0 to 5 are)"),
+                    }
+                    .into());
+                }
+            }
+            op::STOP => return Ok(false),
+            _ => self.rare(opcode, offset)?,
+        }
+        Ok(true)
+    }
+
+    /// The opcodes that CPython and PyTorch write seldom or never.
+    #[cold]
+    #[inline(never)]
+    fn rare(&mut self, opcode: u8, offset: usize) -> Result<(), Stop> {
+        match opcode {
+            op::GET => {
+                let id = self.memo_id("a memo id")?;
+                self.machine.fetch(id)?;
+            }
+            op::PUT => {
+                let id = self.memo_id("a memo id")?;
+                self.put(id)?;
+            }
+            op::POP => {
+                if self.marks.last() == Some(&self.machine.len()) {
+                    self.pop_mark()?;
+                } else {
+                    self.machine.drop_top(self.fence)?;
+                }
+            }
+            op::POP_MARK => {
+                let mark = self.pop_mark()?;
+                self.machine.drop_to(mark)?;
+            }
+            op::DUP => self.machine.duplicate(self.fence)?,
+            op::LIST => {
+                let mark = self.pop_mark()?;
+                self.machine.make_list(mark)?;
+            }
+            op::DICT => {
+                let mark = self.pop_mark()?;
+                self.machine.make_dict(mark)?;
+            }
+            op::INT => {
+                let line = self.source.line("a number")?;
+                let value = number::from_int_line(line).ok_or_else(|| bad_number(offset))?;
+                self.machine.push(value)?;
+            }
+            op::LONG => {
+                let line = self.source.line("a number")?;
+                let value = number::from_long_line(line).ok_or_else(|| bad_number(offset))?;
+                self.machine.push(value)?;
+            }
+            op::FLOAT => {
+                let line = self.source.line("a float")?;
+                let value = number::from_float_line(line).ok_or_else(|| bad_number(offset))?;
+                self.machine.push(value)?;
+            }
+            op::UNICODE => {
+                let line = self.source.line("a string")?;
+                let text = text::raw_unicode_escape(line);
+                self.machine.push_text(&text)?;
+            }
+            op::STRING => {
+                let line = self.source.line("a string")?;
+                let text = text::quoted(line).ok_or_else(|| ReadError::Malformed {
+                    offset: offset as u64,
+                    problem: "a string without quotes".to_owned(),
+                })?;
+                self.machine.push_text(&text)?;
+            }
+            op::SHORT_BINSTRING => {
+                let len = self.source.byte("a string's length")?;
+                self.text(usize::from(len))?;
+            }
+            op::BINSTRING => {
+                let len = self.source.u32("a string's length")?;
+                self.text(len as usize)?;
+            }
+            // Bytes load nothing and run nothing. No snapshot has them, but a program that
+            // pickles a snapshot beside other things may: they are stepped over.
+            op::SHORT_BINBYTES => {
+                let len = self.source.byte("the length of bytes")?;
+                self.bytes(usize::from(len))?;
+            }
+            op::BINBYTES => {
+                let len = self.source.u32("the length of bytes")?;
+                self.bytes(len as usize)?;
+            }
+            op::BINBYTES8 | op::BYTEARRAY8 => {
+                let len = self.source.len8("the length of bytes")?;
+                self.bytes(len)?;
+            }
+            _ => return Err(self.forbidden(opcode, offset).into()),
+        }
+        Ok(())
+    }
+
+    /// The error for an opcode that is not plain data.
+    fn forbidden(&mut self, opcode: u8, offset: usize) -> ReadError {
+        let Some(name) = op::name(opcode) else {
+            return ReadError::UnknownOpcode {
+                byte: opcode,
+                offset: offset as u64,
+            };
+        };
+        let asks = match opcode {
+            op::GLOBAL | op::INST => {
+                let module = self.source.line("a module").unwrap_or(b"");
+                let attribute = self.source.line("a name").unwrap_or(b"");
+                format!(
+                    "asks for {}.{}",
+                    text::shown(module),
+                    text::shown(attribute)
+                )
+            }
+            op::STACK_GLOBAL => {
+                let name = self.machine.text_below_top(0);
+                let module = self.machine.text_below_top(1);
+                format!(
+                    "asks for {}.{}",
+                    text::shown(module.as_bytes()),
+                    text::shown(name.as_bytes())
+                )
+            }
+            op::PERSID => {
+                let id = self.source.line("a persistent id").unwrap_or(b"");
+                format!(
+                    "asks for the object with the persistent id {}",
+                    text::shown(id)
+                )
+            }
+            op::BINPERSID => "asks for an object by persistent id".to_owned(),
+            op::REDUCE => "asks to call a function".to_owned(),
+            op::BUILD => "asks to set the state of an object".to_owned(),
+            op::OBJ | op::NEWOBJ | op::NEWOBJ_EX => "asks to make an object of a class".to_owned(),
+            op::EXT1 | op::EXT2 | op::EXT4 => {
+                "asks for an object by its number in the extension registry".to_owned()
+            }
+            op::NEXT_BUFFER | op::READONLY_BUFFER => {
+                "asks for a buffer that is not in the file".to_owned()
+            }
+            op::EMPTY_SET | op::ADDITEMS | op::FROZENSET => "asks for a set".to_owned(),
+            _ => "is not expected here".to_owned(),
+        };
+        ReadError::ForbiddenOpcode {
+            opcode: name,
+            offset: offset as u64,
+            asks,
+        }
+    }
+
+    /// MARK. A list of frames that are all in the memo is recognised by its bytes.
+    #[inline]
+    fn mark(&mut self) -> Result<(), Stop> {
+        if self.machine.top_is_empty_list(self.fence)
+            && let Some(run) = self.source.memo_gets_to_appends()
+        {
+            if let Some(stack) = self.stacks.find(self.source.bytes(), run) {
+                self.machine.fill_with_stack(stack);
+                self.source.skip_run(run);
+                return Ok(());
+            }
+            return self.new_stack(run);
+        }
+        if self.marks.len() >= self.max_depth as usize {
+            return Err(Fault::TooDeep(self.max_depth).into());
+        }
+        let len = self.machine.len();
+        self.marks.push(len);
+        self.fence = len;
+        Ok(())
+    }
+
+    /// Executes a run of memo fetches that are a list's items, and remembers the stack they make.
+    fn new_stack(&mut self, run: source::Run) -> Result<(), Stop> {
+        let mark = self.machine.len();
+        let fence = self.fence;
+        while self.source.at() < run.end {
+            match self.source.byte("an opcode")? {
+                op::BINGET => {
+                    let id = self.source.byte("a memo id")?;
+                    self.machine.fetch(usize::from(id))?;
+                }
+                _ => {
+                    let id = self.source.u32("a memo id")?;
+                    self.machine.fetch(id as usize)?;
+                }
+            }
+        }
+        self.source.skip_run(run);
+        self.machine.append_items(mark, fence)?;
+        if let Some(stack) = self.machine.top_as_stack() {
+            self.stacks.add(self.source.bytes(), run, stack);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn pop_mark(&mut self) -> Result<usize, Stop> {
+        let Some(mark) = self.marks.pop() else {
+            return Err(Fault::Malformed("there is no MARK").into());
+        };
+        self.fence = self.marks.last().copied().unwrap_or(0);
+        Ok(mark)
+    }
+
+    fn tuple(&mut self, len: usize) -> Result<(), Stop> {
+        match self.machine.len().checked_sub(len) {
+            Some(mark) if mark >= self.fence => Ok(self.machine.make_tuple(mark)?),
+            _ => Err(Fault::Malformed("a tuple has too few items").into()),
+        }
+    }
+
+    /// Stores the top value under `id`, which no pickler makes larger than its number of opcodes.
+    #[inline]
+    fn put(&mut self, id: usize) -> Result<(), Stop> {
+        if id > self.source.bytes().len() {
+            return Err(Fault::Malformed("a memo id is larger than the file").into());
+        }
+        if self.machine.store(id, self.fence)? {
+            // What a run of fetches means has changed.
+            self.stacks.clear();
+        }
+        Ok(())
+    }
+
+    fn memo_id(&mut self, what: &'static str) -> Result<usize, Stop> {
+        let offset = self.source.at();
+        let line = self.source.line(what)?;
+        match number::from_long_line(line) {
+            Some(Value::Int(id)) if id >= 0 => Ok(usize::try_from(id).unwrap_or(usize::MAX)),
+            _ => Err(bad_number(offset).into()),
+        }
+    }
+
+    #[inline]
+    fn text(&mut self, len: usize) -> Result<(), Stop> {
+        let bytes = self.source.take(len, "a string")?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.machine.push_text(text)?,
+            Err(_) => {
+                self.machine.warnings.add(
+                    WarningKind::UnexpectedType,
+                    "text that is not UTF-8: the wrong bytes are shown as \u{fffd}",
+                );
+                self.machine.push_text(&String::from_utf8_lossy(bytes))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, len: usize) -> Result<(), Stop> {
+        self.source.take(len, "bytes")?;
+        self.machine.push(Value::Bytes)?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Snapshot, ReadError> {
+        let end = self.source.at() as u64;
+        let rest = self.source.rest();
+        // The HTML viewer pads with NULs.
+        if rest.iter().any(|&byte| byte != 0) {
+            self.machine.warnings.add(
+                WarningKind::TrailingBytes,
+                format!("{} bytes after the end of the pickle: ignored", rest.len()),
+            );
+        }
+        let fence = self.fence;
+        self.machine
+            .finish(fence)
+            .map_err(|fault| ReadError::from_fault(fault, end))
+    }
+}
+
+fn bad_number(offset: usize) -> ReadError {
+    ReadError::Malformed {
+        offset: offset as u64,
+        problem: "a number is not written as one".to_owned(),
+    }
+}
