@@ -104,7 +104,10 @@ pub const DARK: Theme = Theme {
     rounding: Color32::from_rgb(204, 121, 167),
     slack: Color32::from_rgb(240, 228, 66),
     pending: Color32::from_rgb(230, 159, 0),
-    lanes: [Color32::from_rgb(58, 84, 120), Color32::from_rgb(76, 66, 116)],
+    lanes: [
+        Color32::from_rgb(58, 84, 120),
+        Color32::from_rgb(76, 66, 116),
+    ],
 };
 
 /// For light surroundings.
@@ -128,7 +131,10 @@ pub const LIGHT: Theme = Theme {
     rounding: Color32::from_rgb(204, 121, 167),
     slack: Color32::from_rgb(190, 170, 0),
     pending: Color32::from_rgb(230, 159, 0),
-    lanes: [Color32::from_rgb(190, 210, 236), Color32::from_rgb(212, 204, 238)],
+    lanes: [
+        Color32::from_rgb(190, 210, 236),
+        Color32::from_rgb(212, 204, 238),
+    ],
 };
 
 impl Theme {

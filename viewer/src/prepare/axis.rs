@@ -9,7 +9,9 @@ use profiler_core::replay::Moment;
 use profiler_core::snapshot::{Events, NO_TIME};
 
 /// What a unit of the axis is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum AxisKind {
     /// One event.
     #[default]
@@ -37,7 +39,9 @@ impl Clock {
         if !events.has_times() {
             return Self::default();
         }
-        let first = (0..events.len()).map(|row| events.time_us(row)).find(|&time| time != NO_TIME);
+        let first = (0..events.len())
+            .map(|row| events.time_us(row))
+            .find(|&time| time != NO_TIME);
         let start_us = first.unwrap_or(0);
         let mut latest = 0;
         let since_start_us = (0..events.len())
@@ -50,7 +54,10 @@ impl Clock {
                 latest
             })
             .collect();
-        Self { since_start_us, start_us }
+        Self {
+            since_start_us,
+            start_us,
+        }
     }
 
     /// Whether the events had times.
@@ -64,14 +71,18 @@ impl Clock {
     pub fn since_start_us(&self, moment: Moment) -> u64 {
         let event = (moment as usize).saturating_sub(1);
         let last = self.since_start_us.len().saturating_sub(1);
-        self.since_start_us.get(event.min(last)).copied().unwrap_or(0)
+        self.since_start_us
+            .get(event.min(last))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// The moment in force `since_us` microseconds after the first event: the last one that has
     /// come by then.
     #[must_use]
     pub fn moment_at(&self, since_us: u64) -> Moment {
-        self.since_start_us.partition_point(|&time| time <= since_us) as Moment
+        self.since_start_us
+            .partition_point(|&time| time <= since_us) as Moment
     }
 
     /// The moment in force at `time_us`, microseconds since the Unix epoch.
@@ -151,7 +162,10 @@ mod tests {
     fn events(times: &[i64]) -> Events {
         let mut events = Events::default();
         for &time_us in times {
-            events.push(&Event { time_us, ..Event::default() });
+            events.push(&Event {
+                time_us,
+                ..Event::default()
+            });
         }
         events
     }
@@ -159,7 +173,11 @@ mod tests {
     #[test]
     fn stretches_of_events_tile_the_axis() {
         let clock = Clock::default();
-        let axis = Axis { kind: AxisKind::Events, clock: &clock, last: 10 };
+        let axis = Axis {
+            kind: AxisKind::Events,
+            clock: &clock,
+            last: 10,
+        };
         assert_eq!(axis.moments_in(0.0, 4.0), (0, 3));
         assert_eq!(axis.moments_in(4.0, 4.5), (4, 4));
         assert_eq!(axis.moments_in(4.5, 5.0), (4, 4));

@@ -93,11 +93,17 @@ impl KeyColumn {
                 ranked(replay, groups, &|group| labels.name(group))
             }
             KeyKind::Stream => {
-                let ids = replay.allocations.ids().map(|id| replay.allocations.get(id).stream.0);
+                let ids = replay
+                    .allocations
+                    .ids()
+                    .map(|id| replay.allocations.get(id).stream.0);
                 ranked(replay, ids, &|stream| format!("stream {stream}"))
             }
             KeyKind::Pool => {
-                let ids = replay.allocations.ids().map(|id| replay.allocations.get(id).pool.0);
+                let ids = replay
+                    .allocations
+                    .ids()
+                    .map(|id| replay.allocations.get(id).pool.0);
                 let name = |pool: u32| match document
                     .snapshot
                     .pools
@@ -150,7 +156,10 @@ impl KeyColumn {
     /// The colour of each group, `other` for those without one of their own.
     #[must_use]
     pub fn colors(&self, other: Color32) -> Vec<Color32> {
-        self.entries.iter().map(|entry| entry.color.unwrap_or(other)).collect()
+        self.entries
+            .iter()
+            .map(|entry| entry.color.unwrap_or(other))
+            .collect()
     }
 }
 
@@ -177,12 +186,18 @@ fn ranked(
             peak_bytes[id] = peak_bytes[id].saturating_add(requested[row]);
         }
     }
-    let mut order: Vec<u32> = (0..groups as u32).filter(|&id| counts[id as usize] > 0).collect();
+    let mut order: Vec<u32> = (0..groups as u32)
+        .filter(|&id| counts[id as usize] > 0)
+        .collect();
     order.sort_by_key(|&id| {
         let id = id as usize;
         (std::cmp::Reverse((peak_bytes[id], total_bytes[id])), id)
     });
-    let own = if order.len() <= CATEGORICAL.len() { order.len() } else { CATEGORICAL.len() - 1 };
+    let own = if order.len() <= CATEGORICAL.len() {
+        order.len()
+    } else {
+        CATEGORICAL.len() - 1
+    };
     let mut rank = vec![own as u16; groups];
     let mut entries = Vec::new();
     for (place, &id) in order.iter().take(own).enumerate() {
@@ -196,7 +211,10 @@ fn ranked(
     }
     if own < order.len() {
         let rest = &order[own..];
-        let sum = |of: &[u64]| rest.iter().fold(0_u64, |sum, &id| sum.saturating_add(of[id as usize]));
+        let sum = |of: &[u64]| {
+            rest.iter()
+                .fold(0_u64, |sum, &id| sum.saturating_add(of[id as usize]))
+        };
         entries.push(KeyEntry {
             label: format!("{} others", units::count(rest.len() as u64)),
             color: None,
@@ -204,7 +222,10 @@ fn ranked(
             count: sum(&counts),
         });
     }
-    KeyColumn { of_allocation: ids.iter().map(|&id| rank[id as usize]).collect(), entries }
+    KeyColumn {
+        of_allocation: ids.iter().map(|&id| rank[id as usize]).collect(),
+        entries,
+    }
 }
 
 /// Groups by a bucket with a place on the sequential ramp.
@@ -227,11 +248,16 @@ fn sequential(
     let (requested, died) = (replay.allocations.requested(), replay.allocations.died());
     let born_by = replay.allocations.born_by(peak);
     for (row, &bucket) in of_allocation.iter().enumerate() {
-        let Some(entry) = entries.get_mut(bucket as usize) else { continue };
+        let Some(entry) = entries.get_mut(bucket as usize) else {
+            continue;
+        };
         entry.count += 1;
         if row < born_by && died[row] > peak {
             entry.peak_bytes = entry.peak_bytes.saturating_add(requested[row]);
         }
     }
-    KeyColumn { of_allocation, entries }
+    KeyColumn {
+        of_allocation,
+        entries,
+    }
 }

@@ -41,7 +41,9 @@ impl Pyramid {
             values
                 .chunks(FAN_OUT)
                 .map(|block| {
-                    block.iter().fold((u64::MAX, 0), |(low, high), &(l, h)| (low.min(l), high.max(h)))
+                    block.iter().fold((u64::MAX, 0), |(low, high), &(l, h)| {
+                        (low.min(l), high.max(h))
+                    })
                 })
                 .collect()
         };
@@ -49,7 +51,9 @@ impl Pyramid {
             .values()
             .chunks(FAN_OUT)
             .map(|block| {
-                block.iter().fold((u64::MAX, 0), |(low, high), &v| (low.min(v), high.max(v)))
+                block
+                    .iter()
+                    .fold((u64::MAX, 0), |(low, high), &v| (low.min(v), high.max(v)))
             })
             .collect();
         let mut level = first;
@@ -67,7 +71,9 @@ impl Pyramid {
     #[must_use]
     pub fn extremes(&self, curve: &Curve, from: Moment, to: Moment) -> Extremes {
         let moments = curve.moments();
-        let start = moments.partition_point(|&moment| moment <= from).saturating_sub(1);
+        let start = moments
+            .partition_point(|&moment| moment <= from)
+            .saturating_sub(1);
         let end = moments.partition_point(|&moment| moment <= to).max(start);
         let mut search = Search {
             values: curve.values(),
@@ -103,7 +109,9 @@ struct Search<'a> {
 impl Search<'_> {
     fn visit(&mut self, level: usize, block: usize) {
         if level == 0 {
-            let Some(&value) = self.values.get(block) else { return };
+            let Some(&value) = self.values.get(block) else {
+                return;
+            };
             if block < self.range.0 || block >= self.range.1 {
                 return;
             }
@@ -118,7 +126,10 @@ impl Search<'_> {
         if past <= self.range.0 || first >= self.range.1 {
             return;
         }
-        let Some(&(low, high)) = self.levels.get(level - 1).and_then(|blocks| blocks.get(block))
+        let Some(&(low, high)) = self
+            .levels
+            .get(level - 1)
+            .and_then(|blocks| blocks.get(block))
         else {
             return;
         };
@@ -143,7 +154,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn naive(curve: &Curve, from: Moment, to: Moment) -> Extremes {
-        let mut found = Extremes { low: u64::MAX, high: 0, high_moment: from };
+        let mut found = Extremes {
+            low: u64::MAX,
+            high: 0,
+            high_moment: from,
+        };
         for moment in from..=to {
             let value = curve.at(moment);
             found.low = found.low.min(value);

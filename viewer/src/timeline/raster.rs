@@ -9,9 +9,9 @@
 //! cannot be seen at that zoom; [`Picture::unseen_births`] counts them.
 
 use egui::Color32;
-use profiler_core::replay::{AllocationId, DeviceReplay, Moment};
+use profiler_core::replay::{AllocationId, Allocations, Curve, DeviceReplay, Moment};
 
-use crate::prepare::{Axis, KeyColumn, Mask, PreparedDevice};
+use crate::prepare::{Axis, KeyColumn, Mask, PreparedDevice, Pyramid};
 use crate::tokens::{MIN_EDGE_PIXELS, Theme, shade};
 
 use super::sweep::{Live, Sweep};
@@ -108,9 +108,14 @@ pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> O
         .map(|column| {
             let (from, to) = frame.stretch(column);
             let (first, last) = source.axis.moments_in(from, to);
-            source.prepared.requested.extremes(&source.replay.requested, first, last).high_moment
+            source
+                .prepared
+                .requested
+                .extremes(&source.replay.requested, first, last)
+                .high_moment
         })
         .collect();
+    let first_moment = moments.first().copied().unwrap_or(0);
     let mut picture = Picture {
         frame,
         pixels: vec![source.theme.canvas; columns * rows],
@@ -122,7 +127,7 @@ pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> O
     let colors = source.keys.colors(source.theme.other);
     let mut sweep = Sweep::new(&source.replay.allocations);
     let mut painted = ColumnPaint::new(rows);
-    let mut shown = Shown::new(source);
+    let mut shown = Shown::new(&source.replay.allocations, first_moment);
     let mut drawn_before: Option<usize> = None;
     for column in 0..columns {
         if column % 16 == 0 && is_stale() {
@@ -135,15 +140,31 @@ pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> O
             continue;
         }
         let live = sweep.advance(moment);
-        shown.see(live);
+        shown.see(live, moment);
         painted.clear(source.theme.canvas);
         picture.selected[column] = paint(source, &colors, &frame, live, &mut painted);
         picture.put_column(column, &painted);
         drawn_before = Some(column);
     }
-    if let (Some(&first), Some(&last)) = (picture.moments.first(), picture.moments.last()) {
-        picture.unseen_births = shown.unseen_between(first, last);
-    }
+    picture.unseen_births = shown.unseen();
+    let (replay, prepared, theme) = (source.replay, source.prepared, source.theme);
+    let allocated = &prepared.allocated_curve;
+    draw_curve(
+        source,
+        &mut picture,
+        allocated,
+        &prepared.allocated,
+        theme.allocated,
+        1,
+    );
+    draw_curve(
+        source,
+        &mut picture,
+        &replay.reserved,
+        &prepared.reserved,
+        theme.reserved,
+        2,
+    );
     Some(picture)
 }
 
@@ -254,11 +275,22 @@ fn paint(
             let group = source.keys.group(one.row as usize);
             let color = if kept {
                 let color = colors.get(group).copied().unwrap_or(source.theme.other);
-                shade(color, i32::from((one.row.wrapping_mul(0x9E37_79B9) >> 29) as u8) / 2 - 1)
+                shade(
+                    color,
+                    i32::from((one.row.wrapping_mul(0x9E37_79B9) >> 29) as u8) / 2 - 1,
+                )
             } else {
                 source.theme.excluded
             };
-            band(painted, low.max(0.0), high.min(rows), high - low, one.row, color, &source.theme);
+            band(
+                painted,
+                low.max(0.0),
+                high.min(rows),
+                high - low,
+                one.row,
+                color,
+                &source.theme,
+            );
         }
         (bottom, low) = (top, high);
         if low >= rows && source.selected.is_none() {
@@ -307,42 +339,74 @@ fn band(
 /// Two parts of `color` and one of `edge`.
 fn blend(color: Color32, edge: Color32) -> Color32 {
     let mix = |a: u8, b: u8| ((u16::from(a) * 2 + u16::from(b)) / 3) as u8;
-    Color32::from_rgb(mix(color.r(), edge.r()), mix(color.g(), edge.g()), mix(color.b(), edge.b()))
+    Color32::from_rgb(
+        mix(color.r(), edge.r()),
+        mix(color.g(), edge.g()),
+        mix(color.b(), edge.b()),
+    )
 }
 
 /// Counts which births of the visible stretch some column shows.
 struct Shown<'a> {
-    source: &'a Source<'a>,
-    seen_to: u32,
+    allocations: &'a Allocations,
+    /// Rows below this were born by the moment of the column before.
+    counted_to: usize,
+    /// Births seen in some column.
     seen: u64,
-    first_row: u32,
+    /// Births by the first column's moment.
+    from: usize,
 }
 
 impl<'a> Shown<'a> {
-    fn new(source: &'a Source<'a>) -> Self {
-        Self { source, seen_to: 0, seen: 0, first_row: u32::MAX }
-    }
-
-    fn see(&mut self, live: &[Live]) {
-        if self.first_row == u32::MAX {
-            self.first_row = live.last().map_or(0, |last| last.row + 1);
-            self.seen_to = self.first_row;
-            return;
-        }
-        let from = live.partition_point(|one| one.row < self.seen_to);
-        self.seen += (live.len() - from) as u64;
-        if let Some(last) = live.last() {
-            self.seen_to = self.seen_to.max(last.row + 1);
+    fn new(allocations: &'a Allocations, first: Moment) -> Self {
+        let from = allocations.born_by(first);
+        Self {
+            allocations,
+            counted_to: from,
+            seen: 0,
+            from,
         }
     }
 
-    /// Births after the moment `first` and up to `last` that were in no column.
-    fn unseen_between(&self, first: Moment, last: Moment) -> u64 {
-        let allocations = &self.source.replay.allocations;
-        let born = allocations.born_by(last).saturating_sub(allocations.born_by(first));
-        let seen_first = u64::from(self.first_row);
-        let born_first = allocations.born_by(first) as u64;
-        let _ = (seen_first, born_first);
-        (born as u64).saturating_sub(self.seen)
+    fn see(&mut self, live: &[Live], moment: Moment) {
+        let known = live.partition_point(|one| (one.row as usize) < self.counted_to);
+        self.seen += (live.len() - known) as u64;
+        self.counted_to = self.allocations.born_by(moment).max(self.counted_to);
+    }
+
+    /// Births after the first column's moment that were in no column up to now.
+    fn unseen(&self) -> u64 {
+        ((self.counted_to - self.from) as u64).saturating_sub(self.seen)
+    }
+}
+
+/// Draws `curve` as a line of `thickness` pixels through its exact extremes in each column.
+fn draw_curve(
+    source: &Source<'_>,
+    picture: &mut Picture,
+    curve: &Curve,
+    pyramid: &Pyramid,
+    color: Color32,
+    thickness: usize,
+) {
+    let frame = picture.frame;
+    let scale = 1.0 / frame.bytes_per_row();
+    for column in 0..frame.columns {
+        let (from, to) = frame.stretch(column);
+        let (first, last) = source.axis.moments_in(from, to);
+        let found = pyramid.extremes(curve, first, last);
+        let low = (found.low as f64 - frame.low) * scale;
+        let high = (found.high as f64 - frame.low) * scale;
+        if high < 0.0 || low > frame.rows as f64 {
+            continue;
+        }
+        let from = low.max(0.0) as usize;
+        let to = (high as usize)
+            .max(from)
+            .saturating_add(1)
+            .max(from + thickness);
+        for up in from..to.min(frame.rows) {
+            picture.pixels[(frame.rows - 1 - up) * frame.columns + column] = color;
+        }
     }
 }

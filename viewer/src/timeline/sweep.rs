@@ -29,7 +29,11 @@ impl<'a> Sweep<'a> {
     /// A sweep that stands before everything.
     #[must_use]
     pub fn new(allocations: &'a Allocations) -> Self {
-        Self { allocations, live: Vec::new(), seen: 0 }
+        Self {
+            allocations,
+            live: Vec::new(),
+            seen: 0,
+        }
     }
 
     /// What is live at `moment`. Moments must not fall from call to call.
@@ -40,7 +44,11 @@ impl<'a> Sweep<'a> {
         let requested = self.allocations.requested();
         for row in self.seen..born_by {
             if died[row] > moment {
-                self.live.push(Live { row: row as u32, died: died[row], bytes: requested[row] });
+                self.live.push(Live {
+                    row: row as u32,
+                    died: died[row],
+                    bytes: requested[row],
+                });
             }
         }
         self.seen = born_by;

@@ -22,7 +22,12 @@ impl View {
     /// All of an axis of `length`.
     #[must_use]
     pub fn whole(axis: AxisKind, length: f64) -> Self {
-        Self { axis, from: 0.0, to: length.max(Self::MIN_SPAN), bytes: None }
+        Self {
+            axis,
+            from: 0.0,
+            to: length.max(Self::MIN_SPAN),
+            bytes: None,
+        }
     }
 
     /// Axis units on screen.
@@ -38,13 +43,23 @@ impl View {
         let span = (self.span() * factor).clamp(Self::MIN_SPAN, longest);
         let share = (anchor - self.from) / self.span().max(f64::MIN_POSITIVE);
         let from = anchor - share * span;
-        Self { from, to: from + span, ..self }.clamped(length)
+        Self {
+            from,
+            to: from + span,
+            ..self
+        }
+        .clamped(length)
     }
 
     /// Moved by `change` axis units, within `0..length`.
     #[must_use]
     pub fn panned(self, change: f64, length: f64) -> Self {
-        Self { from: self.from + change, to: self.to + change, ..self }.clamped(length)
+        Self {
+            from: self.from + change,
+            to: self.to + change,
+            ..self
+        }
+        .clamped(length)
     }
 
     /// The stretch `from..to`, within `0..length`.
@@ -53,7 +68,12 @@ impl View {
         let (from, to) = (from.min(to), from.max(to));
         let middle = (from + to) / 2.0;
         let half = ((to - from) / 2.0).max(Self::MIN_SPAN / 2.0);
-        Self { from: middle - half, to: middle + half, ..self }.clamped(length)
+        Self {
+            from: middle - half,
+            to: middle + half,
+            ..self
+        }
+        .clamped(length)
     }
 
     /// Moved so that `position` is in the middle, if it is not well inside already.
@@ -72,27 +92,42 @@ impl View {
         let (low, high) = self.bytes.unwrap_or((0.0, full));
         let span = ((high - low) * factor).max(16.0);
         if span >= full {
-            return Self { bytes: None, ..self };
+            return Self {
+                bytes: None,
+                ..self
+            };
         }
         let share = (anchor - low) / (high - low).max(f64::MIN_POSITIVE);
         let low = (anchor - share * span).clamp(0.0, full - span);
-        Self { bytes: Some((low, low + span)), ..self }
+        Self {
+            bytes: Some((low, low + span)),
+            ..self
+        }
     }
 
     /// Moves the visible bytes by `change`.
     #[must_use]
     pub fn bytes_panned(self, change: f64, full: f64) -> Self {
-        let Some((low, high)) = self.bytes else { return self };
+        let Some((low, high)) = self.bytes else {
+            return self;
+        };
         let span = high - low;
         let low = (low + change).clamp(0.0, (full - span).max(0.0));
-        Self { bytes: Some((low, low + span)), ..self }
+        Self {
+            bytes: Some((low, low + span)),
+            ..self
+        }
     }
 
     fn clamped(self, length: f64) -> Self {
         let span = self.span().min(length.max(Self::MIN_SPAN));
         let last = (length - span).max(0.0);
         let from = self.from.clamp(0.0, last);
-        Self { from, to: from + span, ..self }
+        Self {
+            from,
+            to: from + span,
+            ..self
+        }
     }
 }
 
@@ -121,7 +156,10 @@ mod tests {
     #[test]
     fn panning_stops_at_the_ends() {
         let view = View::whole(AxisKind::Events, 100.0).showing(40.0, 60.0, 100.0);
-        assert_eq!((view.panned(1e9, 100.0).from, view.panned(-1e9, 100.0).from), (80.0, 0.0));
+        assert_eq!(
+            (view.panned(1e9, 100.0).from, view.panned(-1e9, 100.0).from),
+            (80.0, 0.0)
+        );
         assert_eq!(view.revealing(50.0, 100.0), view);
         let moved = view.revealing(90.0, 100.0);
         assert_eq!((moved.from, moved.to), (80.0, 100.0));
@@ -132,7 +170,10 @@ mod tests {
         let view = View::whole(AxisKind::Events, 100.0);
         let near = view.bytes_zoomed(0.5, 0.0, 1000.0);
         assert_eq!(near.bytes, Some((0.0, 500.0)));
-        assert_eq!(near.bytes_panned(900.0, 1000.0).bytes, Some((500.0, 1000.0)));
+        assert_eq!(
+            near.bytes_panned(900.0, 1000.0).bytes,
+            Some((500.0, 1000.0))
+        );
         assert_eq!(near.bytes_zoomed(4.0, 0.0, 1000.0).bytes, None);
     }
 }
