@@ -1,3 +1,5 @@
 //! The `gpumemprof` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    gpumemprof_cli::run(std::env::args_os())
+}

@@ -4,11 +4,13 @@ pub mod app;
 pub mod commands;
 pub mod filter;
 pub mod load;
+pub mod narrow;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 pub mod panes;
 pub mod prepare;
 pub mod selection;
+pub mod strip;
 pub mod timeline;
 pub mod tokens;
 pub mod worker;

@@ -71,6 +71,10 @@ pub struct Theme {
     pub weak_text: Color32,
     /// Gaps between live blocks, kept in their segment by them.
     pub split_free: Color32,
+    /// Gaps of streams other than the default one.
+    pub stream_free: Color32,
+    /// Gaps of private pools.
+    pub pool_free: Color32,
     /// Free segments that could be returned.
     pub whole_free: Color32,
     /// Rounding inside blocks.
@@ -90,7 +94,7 @@ pub const DARK: Theme = Theme {
     excluded: Color32::from_rgb(52, 56, 64),
     band_edge: Color32::from_rgb(18, 20, 24),
     reserved: Color32::from_rgb(235, 235, 235),
-    allocated: Color32::from_rgb(240, 228, 66),
+    allocated: Color32::from_rgb(166, 172, 182),
     requested: Color32::from_rgb(86, 180, 233),
     cursor: Color32::from_rgb(255, 255, 255),
     selection: Color32::from_rgb(255, 255, 255),
@@ -100,6 +104,8 @@ pub const DARK: Theme = Theme {
     text: Color32::from_rgb(225, 228, 232),
     weak_text: Color32::from_rgb(150, 156, 166),
     split_free: Color32::from_rgb(122, 60, 40),
+    stream_free: Color32::from_rgb(110, 84, 20),
+    pool_free: Color32::from_rgb(92, 46, 92),
     whole_free: Color32::from_rgb(40, 66, 58),
     rounding: Color32::from_rgb(204, 121, 167),
     slack: Color32::from_rgb(240, 228, 66),
@@ -117,7 +123,7 @@ pub const LIGHT: Theme = Theme {
     excluded: Color32::from_rgb(222, 225, 230),
     band_edge: Color32::from_rgb(252, 252, 253),
     reserved: Color32::from_rgb(30, 32, 36),
-    allocated: Color32::from_rgb(150, 84, 0),
+    allocated: Color32::from_rgb(110, 116, 126),
     requested: Color32::from_rgb(0, 80, 130),
     cursor: Color32::from_rgb(0, 0, 0),
     selection: Color32::from_rgb(0, 0, 0),
@@ -127,6 +133,8 @@ pub const LIGHT: Theme = Theme {
     text: Color32::from_rgb(30, 32, 36),
     weak_text: Color32::from_rgb(100, 106, 116),
     split_free: Color32::from_rgb(246, 200, 180),
+    stream_free: Color32::from_rgb(246, 226, 160),
+    pool_free: Color32::from_rgb(232, 200, 232),
     whole_free: Color32::from_rgb(204, 232, 222),
     rounding: Color32::from_rgb(204, 121, 167),
     slack: Color32::from_rgb(190, 170, 0),

@@ -11,6 +11,7 @@ use super::clean_stack::{file_label, frame_label, function_label};
 use super::device::DeviceAttribution;
 use super::evidence::Evidence;
 use super::layer::LayerId;
+use super::natural_order::natural_order;
 use super::size_bucket::{bucket, bucket_label};
 
 /// What to group by.
@@ -128,7 +129,7 @@ pub struct Breakdown {
     pub by: By,
     /// All allocations together.
     pub total: Sums,
-    /// Most requested bytes first, then by label.
+    /// Most requested bytes first, then by label, numbers in it by value.
     pub groups: Vec<Group>,
     /// Requested bytes whose group the file says.
     pub recorded: u64,
@@ -201,7 +202,9 @@ impl Attribution {
             })
             .collect();
         groups.sort_unstable_by(|(a_key, a), (b_key, b)| {
-            (b.sums.requested, &a.label, a_key).cmp(&(a.sums.requested, &b.label, b_key))
+            (b.sums.requested.cmp(&a.sums.requested))
+                .then_with(|| natural_order(&a.label, &b.label))
+                .then_with(|| a_key.cmp(b_key))
         });
         Breakdown {
             by,

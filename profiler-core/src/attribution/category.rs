@@ -16,6 +16,9 @@
 //! | optimizer | kept past the optimizer step | optimizer state |
 //! | forward, backward, optimizer, setup | dies earlier | temporary |
 //!
+//! A phase that an OOM cuts off tells nothing of what it kept: unknown, unless the stack says it.
+//! What an optimizer makes in place of a parameter it lets go is a parameter.
+//!
 //! Memory from before the recording has no phase. It is called parameter where, for its size,
 //! there are as many such allocations kept for good as gradients of one backward; else it stays
 //! unknown.
@@ -24,7 +27,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
 use crate::replay::{Allocation, DeviceReplay, NEVER};
-use crate::snapshot::{Snapshot, StackId, StringId, Trace};
+use crate::snapshot::{Action, Snapshot, StackId, StringId, Trace};
 
 use super::evidence::Evidence;
 use super::metadata::MetadataCache;
@@ -108,6 +111,8 @@ struct Evidences {
     /// By phase span: whether what outlives it is mostly never freed.
     keeps_gradients: Vec<bool>,
     parameter_sizes: HashSet<u64, FixedState>,
+    /// An allocation failed in the last phase.
+    ends_in_oom: bool,
 }
 
 const UNKNOWN: Told = (Category::Unknown, Evidence::Unknown);
@@ -139,6 +144,7 @@ impl Circumstances<'_> {
         let evidence = Evidences {
             keeps_gradients: self.mostly_persistent_backwards(),
             parameter_sizes: self.parameter_sizes(),
+            ends_in_oom: self.ends_in_oom(),
         };
         let mut told: Vec<Told> = self
             .replay
@@ -150,8 +156,89 @@ impl Circumstances<'_> {
                     .unwrap_or_else(|| self.infer(id.0, &allocation, &evidence))
             })
             .collect();
-        self.match_parameters(&mut told);
+        let parameter_sizes = self.match_parameters(&mut told);
+        self.follow_replacements(&mut told, &parameter_sizes);
         told
+    }
+
+    fn ends_in_oom(&self) -> bool {
+        let last = self
+            .phases
+            .spans
+            .last()
+            .map_or(0, |span| span.start as usize);
+        self.trace.is_some_and(|trace| {
+            let actions = trace.events.actions();
+            actions
+                .iter()
+                .skip(last)
+                .any(|action| *action == Action::Oom)
+        })
+    }
+
+    /// What an optimizer keeps may take the place of something it lets go: `p.data = p - lr * g`
+    /// makes a new tensor and drops the old. The new one is what the old one was. An old one is
+    /// matched with the youngest new one of its size. Memory from before the recording that is
+    /// replaced is optimizer state if all parameters of its size are known to be others.
+    fn follow_replacements(&self, told: &mut [Told], parameter_sizes: &HashSet<u64, FixedState>) {
+        let in_optimizer = |event: u32| {
+            let index = self.phases.span_index(event)?;
+            let span = self.phases.spans.get(index)?;
+            (span.phase == Phase::Optimizer && event < span.end).then_some(index)
+        };
+        // (event, is a free, row), in order; the frees are those of older memory.
+        let mut changes: Vec<(u32, bool, usize)> = Vec::new();
+        for id in self.replay.allocations.ids() {
+            let allocation = self.replay.allocations.get(id);
+            let born = allocation.alloc_event().and_then(in_optimizer);
+            let event = allocation.free_requested.checked_sub(1);
+            let freed = event
+                .filter(|_| allocation.free_requested != NEVER)
+                .and_then(in_optimizer);
+            if let (Some(event), true) = (event, freed.is_some() && freed != born) {
+                changes.push((event, true, id.index()));
+            }
+            if let (Some(event), true) = (allocation.alloc_event(), born.is_some() && freed != born)
+            {
+                changes.push((event, false, id.index()));
+            }
+        }
+        changes.sort_unstable();
+        let size = |row: usize| self.replay.allocations.requested().get(row).copied();
+        let mut kept: HashMap<(Option<usize>, Option<u64>), Vec<usize>, FixedState> =
+            HashMap::default();
+        for (event, is_free, row) in changes {
+            let key = (in_optimizer(event), size(row));
+            if !is_free {
+                let is_state = (Category::OptimizerState, Evidence::Inferred);
+                if told.get(row) == Some(&is_state) {
+                    kept.entry(key).or_default().push(row);
+                }
+                continue;
+            }
+            let mut old = told.get(row).copied().unwrap_or(UNKNOWN);
+            if !matches!(
+                old.0,
+                Category::Parameter | Category::OptimizerState | Category::Unknown
+            ) {
+                continue;
+            }
+            let Some(new) = kept.get_mut(&key).and_then(Vec::pop) else {
+                continue;
+            };
+            if old.0 == Category::Unknown && key.1.is_some_and(|s| parameter_sizes.contains(&s)) {
+                old = inferred(Category::OptimizerState);
+                if let Some(told) = told.get_mut(row) {
+                    *told = old;
+                }
+            }
+            if let Some(told) = told.get_mut(new) {
+                *told = match old.0 {
+                    Category::Unknown => UNKNOWN,
+                    category => inferred(category),
+                };
+            }
+        }
     }
 
     fn recorded(
@@ -199,8 +286,9 @@ impl Circumstances<'_> {
             .checked_sub(1)
             .filter(|_| allocation.free_requested != NEVER);
         let outlives = freed.is_none_or(|freed| freed >= span.end);
-        // Nothing recorded after the phase: how long it lives is not known.
-        let is_cut_off = freed.is_none() && index + 1 == self.phases.spans.len();
+        // An OOM ended the recording in this phase: how long it would have lived is not known.
+        let is_cut_off =
+            freed.is_none() && index + 1 == self.phases.spans.len() && known.ends_in_oom;
         if self.is_kept_workspace(allocation, phase, index, &known.keeps_gradients) {
             return inferred(Category::Workspace);
         }
@@ -354,10 +442,12 @@ impl Circumstances<'_> {
         set_up.collect()
     }
 
-    /// Calls memory from before the recording parameters where counts say so.
-    fn match_parameters(&self, told: &mut [Told]) {
+    /// Calls memory from before the recording parameters where counts say so. Returns the sizes
+    /// for which they did.
+    fn match_parameters(&self, told: &mut [Told]) -> HashSet<u64, FixedState> {
+        let mut matched = HashSet::default();
         let Some(gradients) = self.gradient_sizes(told) else {
-            return;
+            return matched;
         };
         let mut unknown: HashMap<u64, Vec<usize>, FixedState> = HashMap::default();
         for id in self.replay.allocations.ids() {
@@ -379,6 +469,7 @@ impl Circumstances<'_> {
                 continue;
             };
             if rows.len() == count {
+                matched.insert(size);
                 for &row in rows {
                     if let Some(told) = told.get_mut(row) {
                         *told = inferred(Category::Parameter);
@@ -386,6 +477,7 @@ impl Circumstances<'_> {
                 }
             }
         }
+        matched
     }
 
     /// How many gradients of each size the backward with the most gradients made, by size.

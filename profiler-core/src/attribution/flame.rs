@@ -13,12 +13,15 @@ use super::clean_stack::{CleanStackId, frame_label};
 use super::device::DeviceAttribution;
 use super::frame_class::FrameOrigin;
 use super::layer::LayerId;
+use super::natural_order::natural_order;
 
 /// One node of a [`FlameGraph`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlameNode {
     /// The frame or the layer's name. Text from the file: a stranger's.
     pub label: String,
+    /// The number of its [`CleanStackId`] or [`LayerId`]; the root's is 0.
+    pub number: u32,
     /// Whose code the frame is; none for layers and the root.
     pub origin: Option<FrameOrigin>,
     /// The node around it; the root's is itself.
@@ -168,7 +171,9 @@ fn arrange(
     for list in children.values_mut() {
         list.sort_unstable_by(|a, b| {
             // Least first: they are taken from the end.
-            (bytes(a.0), &b.1, b.0).cmp(&(bytes(b.0), &a.1, a.0))
+            (bytes(a.0).cmp(&bytes(b.0)))
+                .then_with(|| natural_order(&b.1, &a.1))
+                .then_with(|| b.0.cmp(&a.0))
         });
     }
     let mut out = FlameGraph::default();
@@ -180,6 +185,7 @@ fn arrange(
         let position = out.nodes.len() as u32;
         out.nodes.push(FlameNode {
             label,
+            number,
             origin,
             parent,
             depth,

@@ -215,88 +215,69 @@ impl Assigner<'_> {
 
 /// Where the calls of a repetition begin: `[0]` if `marks` is no repetition.
 ///
-/// `marks` is a run inside one place of the call tree. It is `k` calls one after the other if
-/// every kind of allocation in it (same stack, same size) was made a multiple of `k` times, with
-/// at least two stacks among them, so that a single line allocating twice is not taken for two
-/// calls. One exception is allowed: an allocation with the stack of a regular one and another
-/// size, at most one in twenty, is a library's workspace taken on first use.
+/// `marks` is a run inside one place of the call tree. It is several calls one after the other if
+/// its kinds of allocations (stack and size) come again with a period, at least twice in full; the
+/// last call may be unfinished, as it is at an OOM. A period has at least two stacks, so that a
+/// single line allocating twice is not taken for two calls. Left out of the comparison is what is
+/// met once and shares its stack with something that is met again: a library's workspace taken on
+/// first use; at most one allocation in twenty.
 fn split_repetition(trace: &Trace, marks: &[Mark]) -> Vec<usize> {
     let whole = vec![0];
     let kind = |mark: &Mark| {
         let row = mark.event as usize;
         (trace.events.stack(row), trace.events.size(row))
     };
-    let allocations: Vec<(usize, (StackId, u64))> = marks
+    let mut kinds: Vec<(usize, (StackId, u64))> = marks
         .iter()
         .enumerate()
         .filter(|(_, mark)| mark.allocation != NO_ALLOCATION)
         .map(|(at, mark)| (at, kind(mark)))
         .collect();
-    if allocations.len() < 4 {
+    if kinds.len() < 4 {
         return whole;
     }
     let mut counts: HashMap<(StackId, u64), usize, FixedState> = HashMap::default();
-    for (_, kind) in &allocations {
+    for (_, kind) in &kinds {
         *counts.entry(*kind).or_insert(0) += 1;
     }
-    let mut candidates: Vec<usize> = counts
-        .values()
-        .copied()
-        .filter(|count| *count > 1)
+    let regular: HashSet<StackId, FixedState> = counts
+        .iter()
+        .filter(|(_, count)| **count > 1)
+        .map(|((stack, _), _)| *stack)
         .collect();
-    candidates.sort_unstable();
-    candidates.dedup();
-    let repeats = candidates.into_iter().rev().take(32).find(|&calls| {
-        let regular: HashSet<StackId, FixedState> = counts
-            .iter()
-            .filter(|(_, count)| *count % calls == 0)
-            .map(|((stack, _), _)| *stack)
-            .collect();
-        let mut odd = 0;
-        let explained = counts.iter().all(|((stack, _), count)| {
-            let fits = *count % calls == 0;
-            odd += if fits { 0 } else { *count };
-            fits || regular.contains(stack)
-        });
-        explained && regular.len() >= 2 && odd * 20 <= allocations.len()
-    });
-    let Some(calls) = repeats else {
+    let before = kinds.len();
+    kinds.retain(|(_, kind)| counts.get(kind) != Some(&1) || !regular.contains(&kind.0));
+    if kinds.len() < 4 || (before - kinds.len()) * 20 > before {
         return whole;
-    };
-    // A kind made once per call marks the calls; each begins where the first kind comes again.
-    let Some(&(_, anchor)) = allocations.iter().find(|(_, kind)| counts[kind] == calls) else {
+    }
+    let period = smallest_period(&kinds);
+    let stacks: HashSet<StackId, FixedState> =
+        kinds.iter().take(period).map(|(_, kind)| kind.0).collect();
+    if period * 2 > kinds.len() || stacks.len() < 2 {
         return whole;
-    };
-    let first = allocations[0].1;
-    let mut starts = Vec::new();
-    let mut firsts: Vec<usize> = Vec::new();
-    let mut firsts_per_call = 0;
-    for &(at, kind) in &allocations {
-        if kind == first {
-            firsts.push(at);
-        }
-        if kind == anchor {
-            if starts.is_empty() {
-                firsts_per_call = firsts.len();
-                starts.push(0);
-            } else {
-                let start = firsts
-                    .len()
-                    .checked_sub(firsts_per_call)
-                    .and_then(|row| firsts.get(row));
-                match start {
-                    Some(&start) => starts.push(start),
-                    None => return whole,
-                }
-            }
-            firsts.clear();
-        }
     }
-    if starts.windows(2).all(|pair| pair[0] < pair[1]) {
-        starts
-    } else {
-        whole
+    let mut starts: Vec<usize> = kinds.iter().step_by(period).map(|(at, _)| *at).collect();
+    if let Some(first) = starts.first_mut() {
+        *first = 0;
     }
+    starts
+}
+
+/// The smallest `p` such that every kind equals the one `p` before it (Knuth, Morris and Pratt's
+/// failure function); the length if there is no smaller one.
+fn smallest_period(kinds: &[(usize, (StackId, u64))]) -> usize {
+    let mut borders = vec![0_usize; kinds.len()];
+    let mut border = 0;
+    for at in 1..kinds.len() {
+        while border > 0 && kinds[at].1 != kinds[border].1 {
+            border = borders[border - 1];
+        }
+        if kinds[at].1 == kinds[border].1 {
+            border += 1;
+        }
+        borders[at] = border;
+    }
+    kinds.len() - borders.last().copied().unwrap_or(0)
 }
 
 /// Layers of allocations made in the backward, from what the backward releases.
@@ -419,6 +400,13 @@ mod tests {
         kinds.insert(2, (2, 33_554_432));
         let (trace, marks) = run(&kinds);
         assert_eq!(split_repetition(&trace, &marks), [0, 5, 9, 13, 17, 21]);
+    }
+
+    #[test]
+    fn the_last_call_may_be_unfinished() {
+        let block = [(1, 8), (2, 24), (1, 8), (3, 32)];
+        let (trace, marks) = run(&block.repeat(3)[..10]);
+        assert_eq!(split_repetition(&trace, &marks), [0, 4, 8]);
     }
 
     #[test]

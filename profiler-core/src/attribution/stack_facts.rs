@@ -155,6 +155,8 @@ struct Walk {
     /// The callee seen is not called `forward`; a decorator, maybe.
     provisional: bool,
     has_python: bool,
+    /// The last Python frame is `apply` of an autograd function.
+    in_function: bool,
     /// Hash of the frames since the innermost call's callee, that one included.
     way: u64,
     /// Hash of the frames on the way to the innermost call.
@@ -192,13 +194,23 @@ impl StackFactsTable {
             let mut facts = before.with(class.marker, is_python && !walk.has_python);
             if is_python {
                 walk.has_python = true;
-                if class.marker == Marker::ModuleCall {
-                    if !walk.open {
-                        walk.open = true;
-                        walk.site_way = walk.way;
-                        walk.site = walk.last;
-                    }
-                } else {
+                // A `forward` called directly is a module call too, unless it is that of an
+                // autograd function.
+                let is_direct = class.is_forward
+                    && !walk.open
+                    && !walk.provisional
+                    && !class.is_wrapper
+                    && !walk.in_function;
+                if is_direct {
+                    facts = facts.with(Marker::ModuleCall, false);
+                }
+                if (class.marker == Marker::ModuleCall || is_direct) && !walk.open {
+                    walk.open = true;
+                    walk.site_way = walk.way;
+                    walk.site = walk.last;
+                }
+                walk.in_function = class.marker == Marker::FunctionApply;
+                if class.marker != Marker::ModuleCall {
                     let renamed = walk.provisional && class.is_forward && !walk.open;
                     if walk.open || renamed {
                         let parent = if walk.open {
@@ -341,6 +353,32 @@ mod tests {
         let (a, b) = (at(10), at(20));
         let table = facts(&snapshot);
         assert_eq!(table.get(a).call, table.get(b).call);
+    }
+
+    #[test]
+    fn a_forward_called_directly_is_a_module_call() {
+        let mut snapshot = Snapshot::default();
+        let function = "/v/lib/python3.11/site-packages/torch/autograd/function.py";
+        let direct = stack(
+            &mut snapshot,
+            &[
+                ("forward", "/srv/norm.py", 9),
+                ("forward", "/srv/model.py", 30),
+                ("main", "/srv/train.py", 5),
+            ],
+        );
+        let autograd = stack(
+            &mut snapshot,
+            &[
+                ("forward", "/srv/op.py", 9),
+                ("apply", function, 570),
+                ("main", "/srv/train.py", 5),
+            ],
+        );
+        let table = facts(&snapshot);
+        assert_eq!(table.depth(table.get(direct).call), 2);
+        assert_eq!(table.get(direct).role, Role::Forward);
+        assert_eq!(table.depth(table.get(autograd).call), 0);
     }
 
     #[test]

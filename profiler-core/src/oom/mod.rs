@@ -1,7 +1,9 @@
 //! Why an allocation failed, and what to change.
 
+mod advice;
 mod evidence;
 mod verdict;
 
+pub use advice::{Advice, Certainty, advise, judge_all};
 pub use evidence::{OomEvidence, oom_events};
 pub use verdict::{OomClass, OomVerdict};

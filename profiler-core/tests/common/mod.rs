@@ -1,9 +1,19 @@
 //! What the tests that read real files share.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its files has failed"
+)]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
-use std::path::PathBuf;
+pub mod encode;
+pub mod naive;
+pub mod tree;
+
+use std::path::{Path, PathBuf};
+
+use profiler_core::snapshot::{Event, Snapshot, StackId};
 
 /// The folder of reference snapshots, if this machine has it: `GPUMEMPROF_SHARED`, or `../shared`
 /// beside the repository.
@@ -20,7 +30,25 @@ pub fn shared() -> Option<PathBuf> {
     None
 }
 
-use profiler_core::snapshot::{Event, Snapshot, StackId};
+/// Every snapshot of `folder`, in order of name.
+pub fn snapshot_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "pickle")
+    });
+    files.sort();
+    assert!(!files.is_empty(), "no snapshots in {}", folder.display());
+    files
+}
+
+/// The last part of a path.
+pub fn name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("")
+}
 
 /// A stack's frames as text, innermost first.
 pub fn stack_text(snapshot: &Snapshot, stack: StackId) -> Vec<String> {
@@ -135,6 +163,15 @@ pub fn contents(snapshot: &Snapshot) -> Vec<String> {
     lines
 }
 
+/// Fails at the first thing a snapshot says otherwise than its tree.
+pub fn assert_tells(snapshot: &Snapshot, tree: &tree::Tree, name: &str) {
+    let (found, expected) = (contents(snapshot), naive::contents(tree));
+    for (row, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert_eq!(found, expected, "{name} at {row}");
+    }
+    assert_eq!(found.get(expected.len()..), Some(&[][..]), "{name}");
+}
+
 /// Fails at the first thing two snapshots say differently.
 pub fn assert_same(one: &Snapshot, other: &Snapshot) {
     let (one, other) = (contents(one), contents(other));
@@ -142,4 +179,24 @@ pub fn assert_same(one: &Snapshot, other: &Snapshot) {
         assert_eq!(left, right, "at {row}");
     }
     assert_eq!(one.len(), other.len());
+}
+
+/// Compares every pickle of a folder, value by value, with what a plain unpickler makes of it.
+pub fn compare_folder(folder: &Path, count: usize) {
+    let mut met = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "pickle")
+        {
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let snapshot = profiler_core::read::read(&bytes).unwrap();
+        let tree = naive::unpickle(&bytes);
+        assert_tells(&snapshot, &tree, &path.display().to_string());
+        met += 1;
+    }
+    assert_eq!(met, count);
 }

@@ -15,7 +15,7 @@ mod view;
 
 pub use geometry::Geometry;
 pub use pane::{Hover, axis_length, timeline_ui};
-pub use raster::{Frame, NOBODY, Picture, Source, draw};
+pub use raster::{Frame, Picture, Source, draw};
 pub use sweep::{Live, Sweep};
 pub use ticks::{binary_step, bytes_label, decimal_step, marks, time_label};
 pub use track::{Drawn, Request, Track};

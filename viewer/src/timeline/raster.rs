@@ -12,12 +12,10 @@ use egui::Color32;
 use profiler_core::replay::{AllocationId, Allocations, Curve, DeviceReplay, Moment};
 
 use crate::prepare::{Axis, KeyColumn, Mask, PreparedDevice, Pyramid};
-use crate::tokens::{MIN_EDGE_PIXELS, Theme, shade};
+use crate::strip::{NOBODY, Strip};
+use crate::tokens::{Theme, shade};
 
 use super::sweep::{Live, Sweep};
-
-/// "No allocation" in [`Picture::who`].
-pub const NOBODY: u32 = u32::MAX;
 
 /// What to draw, in axis units and bytes, and at which resolution.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,7 +124,7 @@ pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> O
     };
     let colors = source.keys.colors(source.theme.other);
     let mut sweep = Sweep::new(&source.replay.allocations);
-    let mut painted = ColumnPaint::new(rows);
+    let mut painted = Strip::new(rows, source.theme.band_edge);
     let mut shown = Shown::new(&source.replay.allocations, first_moment);
     let mut drawn_before: Option<usize> = None;
     for column in 0..columns {
@@ -178,7 +176,7 @@ impl Picture {
         self.selected[to] = self.selected[from];
     }
 
-    fn put_column(&mut self, column: usize, painted: &ColumnPaint) {
+    fn put_column(&mut self, column: usize, painted: &Strip) {
         let columns = self.frame.columns;
         for (up, (&color, &who)) in painted.pixels.iter().zip(&painted.who).enumerate() {
             let at = (self.frame.rows - 1 - up) * columns + column;
@@ -188,73 +186,13 @@ impl Picture {
     }
 }
 
-/// One column, bottom row first.
-struct ColumnPaint {
-    pixels: Vec<Color32>,
-    who: Vec<u32>,
-    /// The pixel being mixed, and the colour so far weighted by how much of it is covered.
-    mixing: usize,
-    mix: [f32; 3],
-    covered: f32,
-}
-
-impl ColumnPaint {
-    fn new(rows: usize) -> Self {
-        Self {
-            pixels: vec![Color32::BLACK; rows],
-            who: vec![NOBODY; rows],
-            mixing: 0,
-            mix: [0.0; 3],
-            covered: 0.0,
-        }
-    }
-
-    fn clear(&mut self, canvas: Color32) {
-        self.pixels.fill(canvas);
-        self.who.fill(NOBODY);
-        (self.mixing, self.mix, self.covered) = (0, [0.0; 3], 0.0);
-    }
-
-    /// Adds `share` of pixel `row` in `color`.
-    #[inline]
-    fn add(&mut self, row: usize, color: Color32, share: f32) {
-        if row != self.mixing {
-            self.finish();
-            self.mixing = row;
-        }
-        self.mix[0] += f32::from(color.r()) * share;
-        self.mix[1] += f32::from(color.g()) * share;
-        self.mix[2] += f32::from(color.b()) * share;
-        self.covered += share;
-    }
-
-    /// Puts the mixed pixel in place, what is not covered in the colour that was there.
-    fn finish(&mut self) {
-        if self.covered <= 0.0 {
-            return;
-        }
-        if let Some(pixel) = self.pixels.get_mut(self.mixing) {
-            let rest = (1.0 - self.covered).max(0.0);
-            let whole = self.covered.max(1.0);
-            let under = *pixel;
-            let channel = |mixed: f32, under: u8| (mixed / whole + f32::from(under) * rest) as u8;
-            *pixel = Color32::from_rgb(
-                channel(self.mix[0], under.r()),
-                channel(self.mix[1], under.g()),
-                channel(self.mix[2], under.b()),
-            );
-        }
-        (self.mix, self.covered) = ([0.0; 3], 0.0);
-    }
-}
-
 /// Stacks `live` into `painted`; gives the selected allocation's bytes.
 fn paint(
     source: &Source<'_>,
     colors: &[Color32],
     frame: &Frame,
     live: &[Live],
-    painted: &mut ColumnPaint,
+    painted: &mut Strip,
 ) -> Option<(u64, u64)> {
     let scale = 1.0 / frame.bytes_per_row();
     let rows = frame.rows as f64;
@@ -282,15 +220,7 @@ fn paint(
             } else {
                 source.theme.excluded
             };
-            band(
-                painted,
-                low.max(0.0),
-                high.min(rows),
-                high - low,
-                one.row,
-                color,
-                &source.theme,
-            );
+            painted.band(low, high, one.row, color);
         }
         (bottom, low) = (top, high);
         if low >= rows && source.selected.is_none() {
@@ -299,51 +229,6 @@ fn paint(
     }
     painted.finish();
     selected
-}
-
-/// Paints one allocation from `low` to `high`, in pixels from the bottom, clipped to the pane.
-fn band(
-    painted: &mut ColumnPaint,
-    low: f64,
-    high: f64,
-    height: f64,
-    row: u32,
-    color: Color32,
-    theme: &Theme,
-) {
-    let (first, last) = (low as usize, high as usize);
-    // Pixel middles inside the band.
-    let (from, to) = ((low + 0.5) as usize, (high + 0.5) as usize);
-    let limit = painted.who.len();
-    if from < to {
-        painted.who[from.min(limit)..to.min(limit)].fill(row);
-    }
-    if first == last {
-        painted.add(first, color, (high - low) as f32);
-        return;
-    }
-    painted.add(first, color, (first as f64 + 1.0 - low) as f32);
-    painted.finish();
-    if first + 1 < last {
-        painted.pixels[first + 1..last.min(limit)].fill(color);
-    }
-    if height >= MIN_EDGE_PIXELS && last > first && last <= limit {
-        painted.pixels[last - 1] = blend(color, theme.band_edge);
-    }
-    let rest = high - last as f64;
-    if rest > 0.0 && last < limit {
-        painted.add(last, color, rest as f32);
-    }
-}
-
-/// Two parts of `color` and one of `edge`.
-fn blend(color: Color32, edge: Color32) -> Color32 {
-    let mix = |a: u8, b: u8| ((u16::from(a) * 2 + u16::from(b)) / 3) as u8;
-    Color32::from_rgb(
-        mix(color.r(), edge.r()),
-        mix(color.g(), edge.g()),
-        mix(color.b(), edge.b()),
-    )
 }
 
 /// Counts which births of the visible stretch some column shows.

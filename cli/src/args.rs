@@ -1,0 +1,205 @@
+//! What the command line can say.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Explains PyTorch GPU memory: what filled the device, which layer, and what to change.
+#[derive(Debug, Parser)]
+#[command(name = "gpumemprof", version, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print peaks, totals and counts of every device.
+    Stats(StatsArguments),
+    /// Print who holds the memory at the peak, or at another moment.
+    Peak(PeakArguments),
+    /// List single allocations.
+    Allocations(AllocationsArguments),
+    /// Print where the reserved memory goes: requested, rounding, slack, free.
+    Fragmentation(FragmentationArguments),
+    /// Print the verdict on each out-of-memory error of a snapshot.
+    Oom(OomArguments),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The file to read, and how much to say while reading it.
+#[derive(Debug, Args)]
+pub struct FileArguments {
+    /// A memory snapshot: pickle of any PyTorch from 1.13 on, JSON, memory_viz HTML, also
+    /// compressed (.gz, .zst, .xz).
+    pub file: PathBuf,
+    /// Show no progress.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Options of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    #[command(flatten)]
+    /// The file.
+    pub input: FileArguments,
+    /// Where to write the report; by default beside the snapshot, with `.html` added.
+    #[arg(long, short, value_name = "HTML")]
+    pub output: Option<PathBuf>,
+    /// Overwrite an existing report.
+    #[arg(long, short)]
+    pub force: bool,
+    /// Replace paths, user and host names by neutral words.
+    #[arg(long)]
+    pub redact: bool,
+    /// The device's whole memory, for example 80GiB: lets the verdict tell what lies outside
+    /// PyTorch.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub device_total: Option<u64>,
+}
+
+/// Options of `stats`.
+#[derive(Debug, Args)]
+pub struct StatsArguments {
+    #[command(flatten)]
+    /// The file.
+    pub input: FileArguments,
+    /// Print JSON (schema gpumemprof.stats/1).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `peak` groups by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PeakBy {
+    /// The module that allocated, for example blocks.3.attn.
+    #[default]
+    Layer,
+    /// The whole cleaned call stack.
+    Stack,
+    /// The function of the innermost project frame.
+    Function,
+    /// The file of the innermost project frame.
+    File,
+    /// File and line of the innermost project frame.
+    Line,
+    /// Parameter, gradient, optimizer state, activation and so on.
+    Category,
+    /// The recorded user metadata.
+    Metadata,
+    /// The CUDA stream.
+    Stream,
+    /// The memory pool.
+    Pool,
+}
+
+/// Options of `peak`.
+#[derive(Debug, Args)]
+pub struct PeakArguments {
+    #[command(flatten)]
+    /// The file.
+    pub input: FileArguments,
+    /// What to group by.
+    #[arg(long, value_enum, default_value_t)]
+    pub by: PeakBy,
+    /// The moment: peak, oom, start, end, an event's number, or a time (UTC, RFC 3339, or
+    /// seconds since the first event with an s, as in 1.5s).
+    #[arg(long, default_value = "peak")]
+    pub at: String,
+    /// The device; by default the one with the highest peak.
+    #[arg(long)]
+    pub device: Option<i32>,
+    /// How many rows to print.
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub limit: usize,
+    /// Print JSON (schema gpumemprof.peak/1), all rows.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `allocations` sorts by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AllocationsBy {
+    /// Largest first.
+    #[default]
+    Size,
+    /// Longest lived first, in events.
+    Lifetime,
+    /// Oldest first.
+    Born,
+    /// Lowest address first.
+    Address,
+}
+
+/// Options of `allocations`.
+#[derive(Debug, Args)]
+pub struct AllocationsArguments {
+    #[command(flatten)]
+    /// The file.
+    pub input: FileArguments,
+    /// What to sort by.
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: AllocationsBy,
+    /// Keep those whose stack, layer, category or metadata contains this text.
+    #[arg(long)]
+    pub filter: Option<String>,
+    /// Keep those live at this moment: peak, oom, start, end, an event's number, or a time.
+    #[arg(long)]
+    pub live_at: Option<String>,
+    /// Keep those of at least this size, for example 20MiB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub min_size: Option<u64>,
+    /// The device; by default the one with the highest peak.
+    #[arg(long)]
+    pub device: Option<i32>,
+    /// How many rows to print; 0 for all.
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub limit: usize,
+    /// Print JSON (schema gpumemprof.allocations/1).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `fragmentation`.
+#[derive(Debug, Args)]
+pub struct FragmentationArguments {
+    #[command(flatten)]
+    /// The file.
+    pub input: FileArguments,
+    /// The moment to show beside the peaks: oom, start, end, an event's number, or a time.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// The device; by default the one with the highest peak.
+    #[arg(long)]
+    pub device: Option<i32>,
+    /// Print JSON (schema gpumemprof.fragmentation/1).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `oom`.
+#[derive(Debug, Args)]
+pub struct OomArguments {
+    #[command(flatten)]
+    /// The file.
+    pub input: FileArguments,
+    /// The device's whole memory, for example 80GiB: lets the verdict tell what lies outside
+    /// PyTorch.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub device_total: Option<u64>,
+    /// Print JSON (schema gpumemprof.oom/1).
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    profiler_core::units::parse_bytes(text)
+        .ok_or_else(|| "expected a number with a unit, such as 512MiB or 80GiB".to_owned())
+}

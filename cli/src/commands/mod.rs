@@ -1,0 +1,23 @@
+//! One file per verb.
+
+mod allocations;
+mod completions;
+mod fragmentation;
+mod oom;
+mod peak;
+mod stats;
+
+use crate::CommandError;
+use crate::args::{Arguments, Command};
+
+/// Runs the verb.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), CommandError> {
+    match &arguments.command {
+        Command::Stats(arguments) => stats::run(arguments),
+        Command::Peak(arguments) => peak::run(arguments),
+        Command::Allocations(arguments) => allocations::run(arguments),
+        Command::Fragmentation(arguments) => fragmentation::run(arguments),
+        Command::Oom(arguments) => oom::run(arguments),
+        Command::Completions { shell } => completions::run(*shell),
+    }
+}

@@ -1,0 +1,164 @@
+//! `gpumemprof oom FILE`: the verdict on each out-of-memory error, and what to change.
+
+use profiler_core::attribution::{Attribution, frame_label};
+use profiler_core::oom::{Advice, OomVerdict, judge_all};
+use profiler_core::replay::Replay;
+use profiler_core::snapshot::Snapshot;
+use profiler_core::units;
+use serde::Serialize;
+
+use crate::args::OomArguments;
+use crate::output::{Align, JsonWarning};
+use crate::{CommandError, input, output};
+
+/// The JSON form, schema `gpumemprof.oom/1`.
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    file: String,
+    ooms: Vec<Failure>,
+    warnings: Vec<JsonWarning<'a>>,
+}
+
+/// One failure.
+#[derive(Serialize)]
+struct Failure {
+    device: i32,
+    title: &'static str,
+    /// The cleaned stack of the request, innermost first.
+    stack: Vec<String>,
+    #[serde(flatten)]
+    verdict: OomVerdict,
+    advice: Vec<Advice>,
+}
+
+/// Prints every verdict.
+pub(super) fn run(arguments: &OomArguments) -> Result<(), CommandError> {
+    let (snapshot, replay) = input::load(&arguments.input)?;
+    let attribution = Attribution::new(&snapshot, &replay);
+    let report = Report {
+        schema: "gpumemprof.oom/1",
+        file: arguments.input.file.display().to_string(),
+        ooms: failures(&snapshot, &replay, &attribution, arguments.device_total),
+        warnings: output::json_warnings(&snapshot, &replay.warnings),
+    };
+    if arguments.json {
+        return output::json(&report);
+    }
+    output::warn(&[&snapshot.warnings, &replay.warnings]);
+    if report.ooms.is_empty() {
+        return output::line("no out-of-memory error was recorded in this file");
+    }
+    report.ooms.iter().try_for_each(print)
+}
+
+fn failures(
+    snapshot: &Snapshot,
+    replay: &Replay,
+    attribution: &Attribution,
+    device_total: Option<u64>,
+) -> Vec<Failure> {
+    let of_device = |device| {
+        let judged = judge_all(snapshot, device, attribution, device_total).into_iter();
+        judged.map(|(verdict, advice)| {
+            let frames = attribution
+                .clean
+                .frames(&snapshot.stacks, verdict.evidence.stack);
+            let stack = frames
+                .iter()
+                .map(|clean| frame_label(snapshot, clean.frame))
+                .collect();
+            Failure {
+                device: device.device.0,
+                title: verdict.class.title(),
+                stack,
+                verdict,
+                advice,
+            }
+        })
+    };
+    replay.devices.iter().flat_map(of_device).collect()
+}
+
+fn print(failure: &Failure) -> Result<(), CommandError> {
+    let evidence = &failure.verdict.evidence;
+    output::heading(&format!(
+        "device {}, event {}: {}",
+        failure.device, evidence.event, failure.title
+    ))?;
+    let bytes = units::bytes;
+    let largest =
+        |what: u64, largest: u64| format!("{} (largest gap {})", bytes(what), bytes(largest));
+    let mut rows = vec![
+        ("asked for", bytes(evidence.requested_bytes)),
+        ("asked of the driver", bytes(evidence.driver_request_bytes)),
+        ("driver had free", bytes(evidence.device_free_bytes)),
+        ("PyTorch had reserved", bytes(evidence.parts.reserved_bytes)),
+        ("  in use", bytes(evidence.parts.allocated_bytes())),
+        (
+            "  freed, other streams pending",
+            bytes(evidence.parts.pending_bytes),
+        ),
+        (
+            "  free for this request",
+            largest(
+                evidence.compatible_free_bytes,
+                evidence.compatible_largest_bytes,
+            ),
+        ),
+        (
+            "  free for other streams",
+            largest(
+                evidence.other_stream_free_bytes,
+                evidence.other_stream_largest_bytes,
+            ),
+        ),
+        (
+            "  free in other pools",
+            largest(
+                evidence.other_pool_free_bytes,
+                evidence.other_pool_largest_bytes,
+            ),
+        ),
+        (
+            "  free in the other size class",
+            bytes(evidence.other_kind_free_bytes),
+        ),
+        ("missing", bytes(failure.verdict.missing_bytes)),
+    ];
+    if let Some(outside) = evidence.outside_bytes {
+        rows.insert(3, ("outside PyTorch", bytes(outside)));
+    }
+    let cells = rows
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value])
+        .collect();
+    output::table(&[("", Align::Left), ("", Align::Right)], cells)?;
+    if !failure.stack.is_empty() {
+        output::line("")?;
+        output::heading("asked by")?;
+        for frame in failure.stack.iter().take(8) {
+            output::line(&format!("  {frame}"))?;
+        }
+    }
+    output::line("")?;
+    output::heading("what would help")?;
+    for (at, advice) in failure.advice.iter().enumerate() {
+        let enough = if advice.is_enough {
+            ", enough for this request"
+        } else {
+            ""
+        };
+        output::line(&format!(
+            "{}. {} (up to {}{enough})",
+            at + 1,
+            advice.title,
+            bytes(advice.frees_bytes)
+        ))?;
+        output::line(&format!("   {}", advice.detail))?;
+        if let Some(setting) = &advice.setting {
+            output::line(&format!("   export {setting}"))?;
+        }
+    }
+    output::line("")
+}

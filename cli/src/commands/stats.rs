@@ -1,0 +1,146 @@
+//! `gpumemprof stats FILE`: peaks, totals and counts of every device.
+
+use profiler_core::oom::oom_events;
+use profiler_core::replay::{DeviceReplay, Replay};
+use profiler_core::snapshot::{BlockState, DeviceId, Snapshot};
+use profiler_core::units;
+use serde::Serialize;
+
+use crate::args::StatsArguments;
+use crate::output::{Align, JsonWarning};
+use crate::{CommandError, input, output};
+
+/// The JSON form, schema `gpumemprof.stats/1`.
+#[derive(Serialize)]
+struct Stats<'a> {
+    schema: &'static str,
+    file: String,
+    torch_format: &'static str,
+    devices: Vec<DeviceStats>,
+    /// Pinned host memory (PyTorch 2.14), if recorded.
+    host: Option<DeviceStats>,
+    warnings: Vec<JsonWarning<'a>>,
+}
+
+/// One device. Requested bytes are those of allocated and pending blocks.
+#[derive(Serialize)]
+struct DeviceStats {
+    device: i32,
+    events: u32,
+    requested_peak_bytes: u64,
+    requested_final_bytes: u64,
+    allocated_final_bytes: u64,
+    active_final_bytes: u64,
+    reserved_peak_bytes: u64,
+    reserved_final_bytes: u64,
+    /// Row of the event that reached the peak; null if it was there before the first.
+    peak_event: Option<u32>,
+    /// Row of the event that reached the reserved peak; null if it was there before the first.
+    reserved_peak_event: Option<u32>,
+    /// How many out-of-memory errors were recorded.
+    ooms: usize,
+    allocations: usize,
+    segments_final: usize,
+}
+
+/// Prints the figures.
+pub(super) fn run(arguments: &StatsArguments) -> Result<(), CommandError> {
+    let (snapshot, replay) = input::load(&arguments.input)?;
+    let stats = gather(
+        &arguments.input.file.display().to_string(),
+        &snapshot,
+        &replay,
+    );
+    if arguments.json {
+        return output::json(&stats);
+    }
+    output::warn(&[&snapshot.warnings, &replay.warnings]);
+    print(&stats)
+}
+
+fn gather<'a>(file: &str, snapshot: &'a Snapshot, replay: &'a Replay) -> Stats<'a> {
+    let accelerators = replay
+        .devices
+        .iter()
+        .filter(|device| device.device != DeviceId::HOST);
+    Stats {
+        schema: "gpumemprof.stats/1",
+        file: file.to_owned(),
+        torch_format: snapshot.features.torch_format(),
+        devices: accelerators
+            .map(|device| device_stats(snapshot, device))
+            .collect(),
+        host: replay
+            .device(DeviceId::HOST)
+            .map(|host| device_stats(snapshot, host)),
+        warnings: output::json_warnings(snapshot, &replay.warnings),
+    }
+}
+
+fn device_stats(snapshot: &Snapshot, replay: &DeviceReplay) -> DeviceStats {
+    let (peak_moment, requested_peak_bytes) = replay.requested.peak();
+    let (reserved_moment, reserved_peak_bytes) = replay.reserved.peak();
+    let (mut allocated, mut active, mut segments) = (0_u64, 0_u64, 0);
+    for segment in snapshot.segments.of_device(replay.device) {
+        segments += 1;
+        for block in snapshot.segments.blocks(segment) {
+            if block.state == BlockState::Allocated {
+                allocated = allocated.saturating_add(block.size);
+            }
+            if block.state.is_active() {
+                active = active.saturating_add(block.size);
+            }
+        }
+    }
+    DeviceStats {
+        device: replay.device.0,
+        events: replay.event_count(),
+        requested_peak_bytes,
+        requested_final_bytes: replay.requested.last(),
+        allocated_final_bytes: allocated,
+        active_final_bytes: active,
+        reserved_peak_bytes,
+        reserved_final_bytes: replay.reserved.last(),
+        peak_event: peak_moment.checked_sub(1),
+        reserved_peak_event: reserved_moment.checked_sub(1),
+        ooms: oom_events(snapshot, replay).len(),
+        allocations: replay.allocations.len(),
+        segments_final: segments,
+    }
+}
+
+fn print(stats: &Stats<'_>) -> Result<(), CommandError> {
+    output::heading(&format!(
+        "{}  (format of PyTorch {})",
+        stats.file, stats.torch_format
+    ))?;
+    let right = Align::Right;
+    let columns = [
+        ("device", Align::Left),
+        ("events", right),
+        ("allocations", right),
+        ("requested peak", right),
+        ("reserved peak", right),
+        ("requested end", right),
+        ("allocated end", right),
+        ("reserved end", right),
+        ("OOMs", right),
+    ];
+    let row = |device: &DeviceStats| {
+        vec![
+            DeviceId(device.device).to_string(),
+            units::count(u64::from(device.events)),
+            units::count(device.allocations as u64),
+            units::bytes(device.requested_peak_bytes),
+            units::bytes(device.reserved_peak_bytes),
+            units::bytes(device.requested_final_bytes),
+            units::bytes(device.allocated_final_bytes),
+            units::bytes(device.reserved_final_bytes),
+            device.ooms.to_string(),
+        ]
+    };
+    output::table(
+        &columns,
+        stats.devices.iter().chain(&stats.host).map(row).collect(),
+    )
+}

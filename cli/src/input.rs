@@ -1,0 +1,190 @@
+//! From a path to an analysed snapshot.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use profiler_core::read::{self, Progress, ReadOptions};
+use profiler_core::replay::{DeviceReplay, Replay};
+use profiler_core::snapshot::{DeviceId, Snapshot};
+
+use crate::CommandError;
+use crate::args::FileArguments;
+
+/// How long work may take before it shows progress.
+const QUIET_FOR: Duration = Duration::from_millis(500);
+
+/// From this many events on a replay takes over half a second (about 5 million events a second in
+/// a release build) and is worth a spinner.
+const LONG_REPLAY_EVENTS: usize = 2_000_000;
+
+/// Files up to this size are read into memory instead of mapped: as fast, and a file that shrinks
+/// while it is read cannot hurt.
+const READ_WHOLE_BYTES: u64 = 16 << 20;
+
+/// The bytes of a file, mapped or read.
+pub enum FileBytes {
+    /// Mapped, for large files.
+    Mapped(memmap2::Mmap),
+    /// Read, for small ones and what cannot be mapped (pipes).
+    Read(Vec<u8>),
+}
+
+impl FileBytes {
+    /// Opens `path`.
+    ///
+    /// # Errors
+    /// [`CommandError::Open`] if the system refuses.
+    pub fn open(path: &Path) -> Result<Self, CommandError> {
+        let failed = |source| CommandError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_file() && metadata.len() > READ_WHOLE_BYTES {
+            return Ok(Self::Mapped(map(&file).map_err(failed)?));
+        }
+        std::fs::read(path).map(Self::Read).map_err(failed)
+    }
+}
+
+impl std::ops::Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "mapping a file is unsafe by nature; see SAFETY")]
+fn map(file: &File) -> std::io::Result<memmap2::Mmap> {
+    // SAFETY: the map is read-only and lives no longer than the read that follows. Another
+    // process that truncates the file meanwhile ends this one with SIGBUS; snapshots are written
+    // once and small files, which are the ones still being written in practice, are not mapped.
+    unsafe { memmap2::Mmap::map(file) }
+}
+
+/// Reads and replays the snapshot that `arguments` name.
+///
+/// # Errors
+/// If the file cannot be opened, or is no readable snapshot.
+pub fn load(arguments: &FileArguments) -> Result<(Snapshot, Replay), CommandError> {
+    let snapshot = load_snapshot(arguments)?;
+    let events: usize = snapshot.traces.iter().map(|trace| trace.events.len()).sum();
+    let _spinner = Bar::spinner(arguments.quiet || events < LONG_REPLAY_EVENTS, "replaying");
+    let replay = Replay::new(&snapshot);
+    Ok((snapshot, replay))
+}
+
+/// Reads the snapshot that `arguments` name.
+///
+/// # Errors
+/// If the file cannot be opened, or is no readable snapshot.
+pub fn load_snapshot(arguments: &FileArguments) -> Result<Snapshot, CommandError> {
+    let bytes = FileBytes::open(&arguments.file)?;
+    let mut bar = Bar::new(arguments.quiet);
+    let mut progress = |progress: Progress| {
+        bar.bytes(progress.done, progress.total);
+        ControlFlow::Continue(())
+    };
+    read::read_bytes(&bytes, &ReadOptions::default(), &mut progress).map_err(|source| {
+        CommandError::Read {
+            path: arguments.file.clone(),
+            source,
+        }
+    })
+}
+
+/// A progress bar on standard error that appears only once work takes long, and only on a
+/// terminal.
+pub struct Bar {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    since: Instant,
+}
+
+impl Bar {
+    /// A bar that is not shown yet.
+    #[must_use]
+    pub fn new(quiet: bool) -> Self {
+        Self {
+            bar: None,
+            quiet,
+            since: Instant::now(),
+        }
+    }
+
+    /// Shows how many of `total` bytes are done.
+    pub fn bytes(&mut self, done: u64, total: u64) {
+        if self.quiet || (self.bar.is_none() && self.since.elapsed() < QUIET_FOR) {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new(total);
+            let template = "reading {wide_bar} {bytes}/{total_bytes} {eta}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar
+        });
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+
+    /// A spinner that says `what` is going on; nothing if `quiet`.
+    #[must_use]
+    pub fn spinner(quiet: bool, what: &'static str) -> Self {
+        let mut bar = Self::new(quiet);
+        if !quiet {
+            let spinner = ProgressBar::new_spinner();
+            spinner.set_message(what);
+            spinner.enable_steady_tick(Duration::from_millis(100));
+            bar.bar = Some(spinner);
+        }
+        bar
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The device to show: the one asked for, else the one with the highest peak.
+///
+/// # Errors
+/// [`CommandError::NotThere`] if the file has no such device, or none at all.
+pub fn pick_device(replay: &Replay, device: Option<i32>) -> Result<&DeviceReplay, CommandError> {
+    let known = || {
+        let names: Vec<_> = replay
+            .devices
+            .iter()
+            .map(|d| d.device.to_string())
+            .collect();
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    match device {
+        Some(device) => replay.device(DeviceId(device)).ok_or_else(|| {
+            CommandError::NotThere(format!(
+                "no device {device} in this file; it has {}",
+                known()
+            ))
+        }),
+        None => replay.busiest().ok_or_else(|| {
+            CommandError::NotThere(format!("no accelerator in this file; it has {}", known()))
+        }),
+    }
+}
