@@ -7,7 +7,8 @@ use profiler_core::snapshot::StackId;
 use crate::prepare::{Document, Mask};
 
 /// Conditions that an allocation must all meet. Sizes are requested bytes, lifetimes events.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// Text that must be in a frame's function or file, in the layer, or in the metadata,
     /// whatever its case; or the address in hexadecimal.
@@ -23,18 +24,24 @@ pub struct Filter {
     /// Only what is not freed in the recording.
     pub never_freed: bool,
     /// Stream by number.
+    #[serde(skip)]
     pub stream: Option<u32>,
     /// Pool by number.
+    #[serde(skip)]
     pub pool: Option<u32>,
     /// Category, as a position in [`Category::ALL`].
     pub category: Option<usize>,
     /// A layer, and all below it.
+    #[serde(skip)]
     pub layer: Option<LayerId>,
     /// A cleaned stack, and all called from it.
+    #[serde(skip)]
     pub stack: Option<CleanStackId>,
     /// Live at this moment.
+    #[serde(skip)]
     pub live_at: Option<Moment>,
     /// Born in these moments, first and last.
+    #[serde(skip)]
     pub born_in: Option<(Moment, Moment)>,
 }
 

@@ -112,7 +112,10 @@ pub fn narrow(
     is_stale: &dyn Fn() -> bool,
 ) -> Option<Narrowed> {
     let replay = document.replay.devices.get(device)?;
-    let mask = question.filter.mask(document, device, is_stale).map(Arc::new);
+    let mask = question
+        .filter
+        .mask(document, device, is_stale)
+        .map(Arc::new);
     if is_stale() {
         return None;
     }
@@ -125,16 +128,15 @@ pub fn narrow(
     let requested = replay.allocations.requested();
     let bytes = order.iter().filter_map(|&row| requested.get(row as usize));
     let requested_bytes = bytes.fold(0_u64, |sum, &bytes| sum.saturating_add(bytes));
-    (!is_stale()).then_some(Narrowed { question, mask, order, requested_bytes })
+    (!is_stale()).then_some(Narrowed {
+        question,
+        mask,
+        order,
+        requested_bytes,
+    })
 }
 
-fn sort(
-    document: &Document,
-    device: usize,
-    replay: &DeviceReplay,
-    order: &mut [u32],
-    sort: Sort,
-) {
+fn sort(document: &Document, device: usize, replay: &DeviceReplay, order: &mut [u32], sort: Sort) {
     if sort.column == Column::Born {
         if sort.descending {
             order.reverse();
@@ -144,11 +146,13 @@ fn sort(
     let block = |row: u32| replay.allocations.get(AllocationId(row));
     let text_ranks = |kind: KeyKind| {
         let labels = Labels::new(document, device, kind);
-        let groups: Vec<u32> =
-            (0..replay.allocations.len()).map(|row| labels.of_allocation(replay, row)).collect();
+        let groups: Vec<u32> = (0..replay.allocations.len())
+            .map(|row| labels.of_allocation(replay, row))
+            .collect();
         let count = groups.iter().copied().max().map_or(0, |max| max + 1);
-        let mut named: Vec<(String, u32)> =
-            (0..count).map(|group| (labels.name(group), group)).collect();
+        let mut named: Vec<(String, u32)> = (0..count)
+            .map(|group| (labels.name(group), group))
+            .collect();
         named.sort();
         let mut rank = vec![0_u64; count as usize];
         for (place, (_, group)) in named.into_iter().enumerate() {
@@ -161,16 +165,25 @@ fn sort(
         Column::Size => order.iter().map(|&row| block(row).requested).collect(),
         Column::Block => order.iter().map(|&row| block(row).block_size).collect(),
         Column::Born => Vec::new(),
-        Column::Died => order.iter().map(|&row| u64::from(block(row).died)).collect(),
+        Column::Died => order
+            .iter()
+            .map(|&row| u64::from(block(row).died))
+            .collect(),
         Column::Lifetime => order.iter().map(|&row| lifetime(&block(row))).collect(),
-        Column::Stream => order.iter().map(|&row| u64::from(block(row).stream.0)).collect(),
+        Column::Stream => order
+            .iter()
+            .map(|&row| u64::from(block(row).stream.0))
+            .collect(),
         Column::Category | Column::Layer | Column::Site => {
             let (groups, rank) = text_ranks(match sort.column {
                 Column::Category => KeyKind::Category,
                 Column::Layer => KeyKind::Layer,
                 _ => KeyKind::Site,
             });
-            order.iter().map(|&row| rank[groups[row as usize] as usize]).collect()
+            order
+                .iter()
+                .map(|&row| rank[groups[row as usize] as usize])
+                .collect()
         }
     };
     let mut keyed: Vec<(u64, u32)> = keys.into_iter().zip(order.iter().copied()).collect();

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::app::Viewer;
+use crate::app::{Session, Viewer};
+
+/// Where the session is kept.
+const SESSION: &str = "session";
 
 /// Why there is no window.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,12 @@ pub fn run(paths: Vec<PathBuf>) -> Result<(), WindowError> {
     };
     let create = move |creation: &eframe::CreationContext<'_>| {
         let mut viewer = Viewer::new(&creation.egui_ctx);
+        if let Some(session) = creation
+            .storage
+            .and_then(|storage| eframe::get_value::<Session>(storage, SESSION))
+        {
+            viewer.restore(session);
+        }
         viewer.open_paths(paths);
         Ok(Box::new(Window { viewer }) as Box<dyn eframe::App>)
     };
@@ -78,5 +87,9 @@ struct Window {
 impl eframe::App for Window {
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         self.viewer.ui(ui);
+    }
+
+    fn save(&mut self, storage: &mut dyn eframe::Storage) {
+        eframe::set_value(storage, SESSION, &self.viewer.session());
     }
 }

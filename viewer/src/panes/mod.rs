@@ -1,6 +1,18 @@
 //! The panes below the timeline.
 
+mod details;
+mod file;
+mod fragmentation;
+mod oom;
+mod source;
+
 use egui::Key;
+
+pub use details::DetailsPane;
+pub use file::file_ui;
+pub use fragmentation::FragmentationPane;
+pub use oom::OomPane;
+pub use source::{Source, source_of};
 
 /// One of the panes below the timeline.
 #[derive(
