@@ -24,8 +24,8 @@ impl Viewer {
     /// The filter's text, its menu, and a button for each thing that narrows.
     pub(super) fn filter_ui(&mut self, ui: &mut Ui) {
         let edit = egui::TextEdit::singleline(&mut self.selection.filter.text)
-            .hint_text("Filter: function, file, layer, 0xaddress")
-            .desired_width(230.0);
+            .hint_text("Filter: code, layer, 0x…")
+            .desired_width(170.0);
         let response = ui.add(edit);
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, "Filter"));
         if std::mem::take(&mut self.filter_text.wants_focus) {
@@ -34,7 +34,7 @@ impl Viewer {
         if response.has_focus() && ui.input(|input| input.key_pressed(Key::Escape)) {
             response.surrender_focus();
         }
-        let button = ui.button("More ⏷");
+        let button = ui.button("More…");
         Popup::menu(&button)
             .close_behavior(egui::PopupCloseBehavior::CloseOnClickOutside)
             .show(|ui| self.menu_ui(ui));

@@ -35,7 +35,7 @@ impl Viewer {
             ui.separator();
             add_device = devices_ui(ui, &self.tracks, &mut self.selection);
             ui.separator();
-            button(ui, "Whole", Command::FitAll);
+            button(ui, "All", Command::FitAll);
             button(ui, "Peak", Command::JumpToPeak);
             if self
                 .tracks
@@ -64,7 +64,7 @@ impl Viewer {
             ui.separator();
             for (text, command) in [
                 ("Commands", Command::Palette),
-                ("Light/dark", Command::ToggleTheme),
+                ("Theme", Command::ToggleTheme),
                 ("Keys", Command::Help),
             ] {
                 button(ui, text, command);

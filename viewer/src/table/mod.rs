@@ -31,6 +31,23 @@ pub struct TableState {
 
 /// Widths of the columns in points; the last takes what is left.
 const WIDTHS: [f32; 9] = [126.0, 84.0, 84.0, 82.0, 82.0, 84.0, 60.0, 110.0, 190.0];
+/// What is left for the last column at least, in points: the others shrink for it.
+const LAST_WIDTH: f32 = 230.0;
+
+/// Each column's width in a table as wide as `all`.
+fn widths(all: f32) -> [f32; 10] {
+    let sum: f32 = WIDTHS.iter().sum();
+    let scale = ((all - LAST_WIDTH) / sum).clamp(0.3, 1.0);
+    let mut out = [0.0; 10];
+    for (out, width) in out.iter_mut().zip(WIDTHS) {
+        *out = width * scale;
+    }
+    out[9] = (all - sum * scale).max(0.0);
+    out
+}
+
+/// Width of the scroll bar, in points.
+const BAR_WIDTH: f32 = 12.0;
 
 /// Shows the table; gives the allocation that was clicked.
 pub fn table_ui(
@@ -58,7 +75,7 @@ pub fn table_ui(
     }
     state.shown = selected;
     state.first = state.first.min(last_first);
-    let bar_width = 12.0;
+    let bar_width = BAR_WIDTH;
     let mut clicked = None;
     for (line, &row) in rows.iter().skip(state.first).take(visible + 1).enumerate() {
         let top = area.top() + line as f32 * ROW_HEIGHT;
@@ -95,24 +112,25 @@ pub fn table_ui(
 
 fn header_ui(ui: &mut Ui, state: &mut TableState) {
     let spacing = ui.spacing().item_spacing;
+    let widths = widths(ui.available_width() - BAR_WIDTH);
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 0.0;
         for (index, column) in Column::ALL.into_iter().enumerate() {
             let is_sorted = state.sort.column == column;
             let arrow = match (is_sorted, state.sort.descending) {
                 (false, _) => "",
-                (true, false) => " ⏶",
-                (true, true) => " ⏷",
+                (true, false) => " ⬆",
+                (true, true) => " ⬇",
             };
             let text = egui::RichText::new(format!("{}{arrow}", column.title()))
                 .size(12.0)
                 .strong();
-            let width = WIDTHS.get(index).copied().unwrap_or(120.0);
+            let width = widths.get(index).copied().unwrap_or(0.0);
             let button = egui::Button::new(text)
                 .frame(false)
                 .min_size(vec2(width, 18.0));
             let label = format!("Sort by {}", column.title());
-            let response = ui.add(button.truncate()).on_hover_text(&label);
+            let response = ui.add_sized([width, 18.0], button.truncate()).on_hover_text(&label);
             response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
             if response.clicked() {
                 // Sizes and lifetimes are wanted largest first.
@@ -214,17 +232,14 @@ fn row_ui(
     let font = FontId::monospace(SMALL_TEXT + 1.0);
     let plain = FontId::proportional(SMALL_TEXT + 1.0);
     let mut left = rect.left();
+    let widths = widths(rect.width());
     let color = if is_selected {
         ui.visuals().selection.stroke.color
     } else {
         theme.text
     };
     for (index, column) in Column::ALL.into_iter().enumerate() {
-        let width = WIDTHS
-            .get(index)
-            .copied()
-            .unwrap_or(rect.right() - left)
-            .max(0.0);
+        let width = widths.get(index).copied().unwrap_or(0.0);
         let place = Rect::from_min_size(pos2(left, rect.top()), vec2(width, rect.height()));
         left += width;
         let text = cell(subject, id, column);

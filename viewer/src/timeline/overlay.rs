@@ -173,11 +173,11 @@ pub(super) fn marks(
         let font = FontId::proportional(tokens::SMALL_TEXT);
         let right = x > geometry.rect.right() - 40.0;
         let (align, dx) = if right {
-            (Align2::RIGHT_TOP, -3.0)
+            (Align2::RIGHT_BOTTOM, -3.0)
         } else {
-            (Align2::LEFT_TOP, 3.0)
+            (Align2::LEFT_BOTTOM, 3.0)
         };
-        painter.text(pos2(x + dx, top + 20.0), align, "OOM", font, theme.oom);
+        painter.text(pos2(x + dx, bottom - 4.0), align, "OOM", font, theme.oom);
     }
     if number == selection.track {
         let x = geometry.x(middle(selection.moment));
