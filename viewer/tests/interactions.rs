@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use egui::{Event, Key, Modifiers, MouseWheelUnit, Pos2, vec2};
 use egui_kittest::Harness;
-use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use egui_kittest::kittest::Queryable as _;
 use gpumemprof_viewer::app::Viewer;
 use gpumemprof_viewer::commands::Command;
 use gpumemprof_viewer::panes::Pane;
 use gpumemprof_viewer::prepare::{AxisKind, KeyKind};
 
-const SAMPLE: &str = "sim15-var-oom.pickle";
-const TIMELINE: &str = "Timeline of sim15-var-oom.pickle · device 0";
+const SAMPLE: &str = "oom-variable-length.pickle";
+const TIMELINE: &str = "Timeline of oom-variable-length.pickle · device 0";
 
 type App = Harness<'static, Option<Viewer>>;
 
@@ -130,6 +130,7 @@ fn the_wheel_zooms_to_single_events_and_undo_goes_back() {
     for _ in 0..60 {
         app.event(Event::MouseWheel {
             unit: MouseWheelUnit::Point,
+            source: egui::MouseWheelSource::Wheel,
             delta: vec2(0.0, 120.0),
             modifiers: Modifiers::NONE,
             phase: egui::TouchPhase::Move,
@@ -156,7 +157,7 @@ fn dragging_pans_and_shift_dragging_chooses_a_range() {
     let before = viewer(&app).selection.view;
     let from = rect_of(&app, TIMELINE).center();
     let drag = |app: &mut App, by: f32, modifiers: Modifiers| {
-        app.input_mut().modifiers = modifiers;
+        app.event(Event::ModifiersChanged(modifiers));
         app.hover_at(from);
         app.step();
         let button = egui::PointerButton::Primary;
@@ -168,7 +169,7 @@ fn dragging_pans_and_shift_dragging_chooses_a_range() {
         }
         let pos = from + vec2(by, 0.0);
         app.event(Event::PointerButton { pos, button, pressed: false, modifiers });
-        app.input_mut().modifiers = Modifiers::NONE;
+        app.event(Event::ModifiersChanged(Modifiers::NONE));
         settle(app);
     };
     drag(&mut app, 80.0, Modifiers::NONE);
@@ -366,7 +367,7 @@ fn clock_colours_and_theme_change() {
 
 #[test]
 fn several_files_share_the_axis_and_close() {
-    let (Some(first), Some(second)) = (common::real(SAMPLE), common::real("sim15-base.pickle"))
+    let (Some(first), Some(second)) = (common::real(SAMPLE), common::real("late-start-torch-2.6.pickle"))
     else {
         return;
     };
@@ -374,7 +375,7 @@ fn several_files_share_the_axis_and_close() {
     viewer_mut(&mut app).open_paths([second.clone(), first]);
     settle(&mut app);
     assert_eq!(viewer(&app).tracks.len(), 2, "the same file is read again, not added");
-    app.get_by_label("Timeline of sim15-base.pickle · device 0");
+    app.get_by_label("Timeline of late-start-torch-2.6.pickle · device 0");
     press(&mut app, Key::N);
     assert_eq!(viewer(&app).selection.track, 1);
     app.key_press_modifiers(Modifiers::COMMAND, Key::W);
@@ -438,7 +439,7 @@ fn broken_and_hostile_files_are_told_and_the_window_lives_on() {
 
 #[test]
 fn a_file_written_again_is_read_again() {
-    let (Some(first), Some(second)) = (common::real(SAMPLE), common::real("sim15-base.pickle"))
+    let (Some(first), Some(second)) = (common::real(SAMPLE), common::real("late-start-torch-2.6.pickle"))
     else {
         return;
     };

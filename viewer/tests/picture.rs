@@ -87,7 +87,7 @@ fn whole(document: &Document, device: usize, axis: AxisKind, columns: usize) -> 
 
 #[test]
 fn real_recordings_are_drawn_as_they_are() {
-    for name in ["sim15-var-oom.pickle", "sim15-stream.pickle", "sim26-ring.pickle"] {
+    for name in ["oom-variable-length.pickle", "two-streams-expandable.pickle.xz", "ring-buffer.pickle"] {
         let Some(document) = common::real_document(name) else { continue };
         let device = document.busiest();
         for axis in [AxisKind::Events, AxisKind::Clock] {
@@ -107,7 +107,7 @@ fn real_recordings_are_drawn_as_they_are() {
 
 #[test]
 fn the_bands_reach_the_curve_of_requested_bytes() {
-    for name in ["sim15-var-oom.pickle", "sim15-twodev.pickle", "sim15-late.pickle"] {
+    for name in ["oom-variable-length.pickle", "two-devices.pickle.gz", "late-start-torch-2.6.pickle"] {
         let Some(document) = common::real_document(name) else { continue };
         for replay in &document.replay.devices {
             for moment in (0..=replay.event_count()).step_by(97) {

@@ -120,6 +120,7 @@ fn advice_ui(ui: &mut Ui, advice: &Advice, theme: &Theme) {
         ui.strong(&advice.title);
         let bound = match advice.certainty {
             Certainty::Exact => "",
+            Certainty::Simulated => "by simulation ",
             Certainty::UpperBound => "up to ",
         };
         ui.label(format!("frees {bound}{}", units::bytes(advice.frees_bytes)));

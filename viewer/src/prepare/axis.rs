@@ -66,6 +66,12 @@ impl Clock {
         !self.since_start_us.is_empty()
     }
 
+    /// Bytes it takes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.since_start_us.capacity() * size_of::<u64>()
+    }
+
     /// Microseconds from the first event to `moment`.
     #[must_use]
     pub fn since_start_us(&self, moment: Moment) -> u64 {

@@ -55,6 +55,17 @@ impl PreparedDevice {
         }
     }
 
+    /// Bytes it takes, but for names of spans.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let pyramids = [&self.requested, &self.reserved, &self.allocated];
+        let curve = self.allocated_curve.len() * (size_of::<Moment>() + size_of::<u64>());
+        pyramids.iter().map(|pyramid| pyramid.heap_bytes()).sum::<usize>()
+            + curve
+            + self.clock.heap_bytes()
+            + (self.lanes.returned.len() + self.ooms.len()) * size_of::<Moment>()
+    }
+
     /// Its time axis.
     #[must_use]
     pub fn axis(&self, kind: AxisKind) -> Axis<'_> {
