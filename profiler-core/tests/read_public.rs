@@ -233,6 +233,14 @@ fn the_2_0_history_gives_blocks_their_stack_and_request() {
 }
 
 #[test]
+fn every_value_equals_a_plain_unpicklers() {
+    let Some(folder) = common::shared().map(|shared| shared.join("public")) else {
+        return;
+    };
+    common::compare_folder(&folder, 60);
+}
+
+#[test]
 fn html_equals_the_pickle_it_was_made_of() {
     let Some(folder) = common::shared().map(|shared| shared.join("public")) else {
         return;

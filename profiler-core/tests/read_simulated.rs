@@ -65,3 +65,11 @@ fn final_state_equals_the_statistics() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(files, 48);
 }
+
+#[test]
+fn every_value_equals_a_plain_unpicklers() {
+    let Some(folder) = common::shared().map(|shared| shared.join("simulated")) else {
+        return;
+    };
+    common::compare_folder(&folder, 48);
+}

@@ -4,14 +4,47 @@
 //! The rules are those of `c10/cuda/CUDACachingAllocator.cpp`. [`SizeRules`] is what they say
 //! about sizes alone.
 
+mod block;
 mod conf;
+mod counters;
+mod curve;
+mod device;
+mod driver;
+mod expandable;
+mod lane;
+mod map;
+mod model;
+mod program;
+mod recorded_driver;
+mod replay;
+mod restore;
 mod rounding;
+mod run;
 mod settings;
+mod simulate;
+mod solve;
+mod start_state;
 mod version;
 
+pub use block::{Block, BlockId, Use};
 pub use conf::ConfError;
+pub use counters::{Counters, Gauge};
+pub use curve::CurvePoint;
+pub use device::Device;
+pub use driver::{Collection, Driver, Piece};
+pub use lane::LaneKey;
+pub use map::{BlockMap, MapBlock, MapSegment};
+pub use model::{Allocator, OutOfMemory};
+pub use program::{Program, ProgramRequest, Step, TimedStep};
+pub use replay::{Disagreement, Fidelity, Recording, recorded_settings, replay_recorded};
 pub use rounding::{
     MIN_BLOCK_SIZE, MIN_OWN_SEGMENT, OWN_SEGMENT_STEP, SMALL_SEGMENT_SIZE, SMALL_SIZE, SizeRules,
 };
+pub use run::Ending;
 pub use settings::{MIB, ROUNDUP_INTERVALS, Settings, UNLIMITED};
-pub use version::{Dialect, TorchVersion, VersionError};
+pub use simulate::{
+    Capacity, Change, DeviceSimulation, SimulateError, SimulateProgress, Simulation, Summary,
+    WhatIf, implied_capacity, recordings, simulate, simulate_recordings,
+};
+pub use start_state::{StartBlock, StartSegment, StartState};
+pub use version::{Dialect, Rules, TieBreak, TorchVersion, VersionError};

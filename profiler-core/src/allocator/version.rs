@@ -48,6 +48,16 @@ impl TorchVersion {
         self >= Self::new(2, 9)
     }
 
+    /// What decides between free blocks of equal size (`BlockComparatorSize`).
+    #[must_use]
+    pub fn tie_break(self) -> TieBreak {
+        if self >= Self::new(2, 11) {
+            TieBreak::SegmentAge
+        } else {
+            TieBreak::Address
+        }
+    }
+
     /// Whether `large_segment_size_mb` exists and a new settings string resets
     /// `max_non_split_rounding` to it (2.11).
     #[must_use]
@@ -90,6 +100,37 @@ impl FromStr for TorchVersion {
     }
 }
 
+/// What decides between free blocks of equal size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TieBreak {
+    /// The lower address.
+    #[default]
+    Address,
+    /// The segment made first (`registration_counter`, 2.11), then the lower address. Differs
+    /// from the address only once segments have been given back and their addresses used again.
+    SegmentAge,
+}
+
+/// Rules that no setting changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// How requests are rounded.
+    pub dialect: Dialect,
+    /// What decides between free blocks of equal size.
+    pub tie_break: TieBreak,
+}
+
+impl Rules {
+    /// PyTorch's CUDA allocator of `version`.
+    #[must_use]
+    pub fn cuda(version: TorchVersion) -> Self {
+        Self {
+            dialect: Dialect::Cuda,
+            tie_break: version.tie_break(),
+        }
+    }
+}
+
 /// A family of allocators with the same size rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -108,6 +149,15 @@ impl Dialect {
         match self {
             Self::Cuda => 0,
             Self::Npu => 32,
+        }
+    }
+
+    /// The one of the two that this is not.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Cuda => Self::Npu,
+            Self::Npu => Self::Cuda,
         }
     }
 

@@ -156,8 +156,8 @@ impl Circumstances<'_> {
                     .unwrap_or_else(|| self.infer(id.0, &allocation, &evidence))
             })
             .collect();
-        self.follow_replacements(&mut told);
-        self.match_parameters(&mut told);
+        let parameter_sizes = self.match_parameters(&mut told);
+        self.follow_replacements(&mut told, &parameter_sizes);
         told
     }
 
@@ -178,8 +178,9 @@ impl Circumstances<'_> {
 
     /// What an optimizer keeps may take the place of something it lets go: `p.data = p - lr * g`
     /// makes a new tensor and drops the old. The new one is what the old one was. An old one is
-    /// matched with the youngest new one of its size.
-    fn follow_replacements(&self, told: &mut [Told]) {
+    /// matched with the youngest new one of its size. Memory from before the recording that is
+    /// replaced is optimizer state if all parameters of its size are known to be others.
+    fn follow_replacements(&self, told: &mut [Told], parameter_sizes: &HashSet<u64, FixedState>) {
         let in_optimizer = |event: u32| {
             let index = self.phases.span_index(event)?;
             let span = self.phases.spans.get(index)?;
@@ -215,17 +216,26 @@ impl Circumstances<'_> {
                 }
                 continue;
             }
-            let old = told.get(row).copied().unwrap_or(UNKNOWN);
-            let replaced = matches!(old.0, Category::Parameter | Category::OptimizerState)
-                || old.0 == Category::Unknown;
-            if replaced
-                && let Some(new) = kept.get_mut(&key).and_then(Vec::pop)
-                && let Some(new) = told.get_mut(new)
-            {
-                *new = if old.0 == Category::Unknown {
-                    UNKNOWN
-                } else {
-                    inferred(old.0)
+            let mut old = told.get(row).copied().unwrap_or(UNKNOWN);
+            if !matches!(
+                old.0,
+                Category::Parameter | Category::OptimizerState | Category::Unknown
+            ) {
+                continue;
+            }
+            let Some(new) = kept.get_mut(&key).and_then(Vec::pop) else {
+                continue;
+            };
+            if old.0 == Category::Unknown && key.1.is_some_and(|s| parameter_sizes.contains(&s)) {
+                old = inferred(Category::OptimizerState);
+                if let Some(told) = told.get_mut(row) {
+                    *told = old;
+                }
+            }
+            if let Some(told) = told.get_mut(new) {
+                *told = match old.0 {
+                    Category::Unknown => UNKNOWN,
+                    category => inferred(category),
                 };
             }
         }
@@ -432,10 +442,12 @@ impl Circumstances<'_> {
         set_up.collect()
     }
 
-    /// Calls memory from before the recording parameters where counts say so.
-    fn match_parameters(&self, told: &mut [Told]) {
+    /// Calls memory from before the recording parameters where counts say so. Returns the sizes
+    /// for which they did.
+    fn match_parameters(&self, told: &mut [Told]) -> HashSet<u64, FixedState> {
+        let mut matched = HashSet::default();
         let Some(gradients) = self.gradient_sizes(told) else {
-            return;
+            return matched;
         };
         let mut unknown: HashMap<u64, Vec<usize>, FixedState> = HashMap::default();
         for id in self.replay.allocations.ids() {
@@ -457,6 +469,7 @@ impl Circumstances<'_> {
                 continue;
             };
             if rows.len() == count {
+                matched.insert(size);
                 for &row in rows {
                     if let Some(told) = told.get_mut(row) {
                         *told = inferred(Category::Parameter);
@@ -464,6 +477,7 @@ impl Circumstances<'_> {
                 }
             }
         }
+        matched
     }
 
     /// How many gradients of each size the backward with the most gradients made, by size.

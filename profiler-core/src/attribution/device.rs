@@ -11,6 +11,7 @@ use super::evidence::Evidence;
 use super::layer::{LayerId, Layers};
 use super::metadata::{MetadataCache, is_module_path};
 use super::module_calls::{AllocationCalls, infer_backward_layers};
+use super::module_names::ModuleNames;
 use super::phase::{EventPhases, Phase, PhaseSpan};
 use super::stack_facts::StackFactsTable;
 use super::steps::Steps;
@@ -122,6 +123,16 @@ impl DeviceAttribution {
             layer,
             packed.map_or(Evidence::Unknown, |packed| evidence_of(packed >> 4)),
         )
+    }
+
+    /// Gives the inferred layers in `names` the layer they are known by.
+    pub(crate) fn rename_layers(&mut self, layers: &Layers, names: &ModuleNames) {
+        for (row, layer) in self.layer.iter_mut().enumerate() {
+            let packed = self.phase.get(row).copied().unwrap_or(0);
+            if evidence_of(packed >> 4) == Evidence::Inferred {
+                *layer = names.of(layers, *layer);
+            }
+        }
     }
 
     /// What the allocation is for, and how that is known.

@@ -226,10 +226,14 @@ fn python_marker(name: &str, path: &str) -> Marker {
     }
     if matches!(
         name,
-        "step" | "_step" | "_init_group" | "init_state" | "update_step"
+        "__init__" | "_init_group" | "init_state" | "step" | "_step" | "update_step"
     ) && is_optimizer_path(path)
     {
-        return Marker::Optimizer;
+        return if name.contains("init") {
+            Marker::OptimizerInit
+        } else {
+            Marker::Optimizer
+        };
     }
     if matches!(
         name,

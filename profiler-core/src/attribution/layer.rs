@@ -107,6 +107,17 @@ impl Layers {
         }
     }
 
+    /// The inferred layers with their callers and places, in order of first appearance.
+    pub(crate) fn inferred_calls(&self) -> Vec<(LayerId, LayerId, CallId)> {
+        let mut calls: Vec<_> = self
+            .inferred
+            .iter()
+            .map(|((parent, call, _), id)| (*id, *parent, *call))
+            .collect();
+        calls.sort_unstable();
+        calls
+    }
+
     /// The last part of the layer's path: `attn`, `Linear@10[0]`; empty for the unknown layer.
     #[must_use]
     pub fn name(&self, id: LayerId) -> &str {

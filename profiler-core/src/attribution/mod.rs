@@ -16,6 +16,7 @@ mod frame_class;
 mod layer;
 mod metadata;
 mod module_calls;
+mod module_names;
 mod native_name;
 mod natural_order;
 mod phase;
@@ -60,13 +61,17 @@ impl Attribution {
         let facts = stack_facts::StackFactsTable::new(snapshot, &classes);
         let mut layers = Layers::default();
         let mut metadata = metadata::MetadataCache::default();
-        let devices = replay
+        let mut devices: Vec<DeviceAttribution> = replay
             .devices
             .iter()
             .map(|device| {
                 DeviceAttribution::new(snapshot, device, &facts, &mut layers, &mut metadata)
             })
             .collect();
+        let names = module_names::ModuleNames::new(snapshot, &facts, &mut layers);
+        for device in &mut devices {
+            device.rename_layers(&layers, &names);
+        }
         layers.name_inferred(snapshot, &facts);
         Self {
             clean: CleanStacks::new(snapshot, &classes),

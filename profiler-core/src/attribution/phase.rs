@@ -143,7 +143,8 @@ impl EventPhases {
             };
             phases.push(phase);
         }
-        fill_unknown(&mut phases);
+        let siteless = |row: usize| !frees_have_sites && is_free(events.action(row));
+        fill_unknown(&mut phases, siteless);
         let spans = spans(&phases);
         Self {
             phases,
@@ -191,8 +192,14 @@ fn frees_have_sites(trace: &Trace, replay: &DeviceReplay) -> bool {
     compared > 0 && u64::from(equal) * 100 < u64::from(compared) * 99
 }
 
-/// Gives runs of unknown phase the phase that their neighbours imply.
-fn fill_unknown(phases: &mut [Phase]) {
+fn is_free(action: Action) -> bool {
+    matches!(action, Action::FreeRequested | Action::FreeCompleted)
+}
+
+/// Gives runs of unknown phase the phase that their neighbours imply. Frees that do not tell
+/// their place (`siteless`) belong to the optimizer step, or the backward before one, that they
+/// follow.
+fn fill_unknown(phases: &mut [Phase], siteless: impl Fn(usize) -> bool) {
     let mut row = 0;
     let mut before = Phase::Unknown;
     while row < phases.len() {
@@ -201,11 +208,10 @@ fn fill_unknown(phases: &mut [Phase]) {
             row += 1;
             continue;
         }
-        let length = phases[row..]
-            .iter()
-            .take_while(|phase| **phase == Phase::Unknown)
-            .count();
-        let after = phases.get(row + length).copied().unwrap_or_default();
+        let unknown = phases[row..].iter();
+        let length = unknown.take_while(|p| **p == Phase::Unknown).count();
+        let end = row + length;
+        let after = phases.get(end).copied().unwrap_or_default();
         let implied = match (before, after) {
             (Phase::Forward, Phase::Backward | Phase::Forward | Phase::Unknown) => Phase::Forward,
             (_, Phase::Forward) => Phase::Data,
@@ -213,8 +219,14 @@ fn fill_unknown(phases: &mut [Phase]) {
             (before, after) if before == after => before,
             _ => Phase::Unknown,
         };
-        phases[row..row + length].fill(implied);
-        row += length;
+        if before == Phase::Optimizer || (before, after) == (Phase::Backward, Phase::Optimizer) {
+            while row < end && siteless(row) {
+                phases[row] = before;
+                row += 1;
+            }
+        }
+        phases[row..end].fill(implied);
+        row = end;
     }
 }
 
@@ -245,11 +257,19 @@ mod tests {
     #[test]
     fn unknown_runs_take_the_phase_around_them() {
         let mut phases = [U, U, F, U, F, U, B, U, O, U, F, U];
-        fill_unknown(&mut phases);
+        fill_unknown(&mut phases, |_| false);
         assert_eq!(phases, [D, D, F, F, F, F, B, O, O, D, F, F]);
         let mut unknown = [U, U];
-        fill_unknown(&mut unknown);
+        fill_unknown(&mut unknown, |_| false);
         assert_eq!(unknown, [U, U]);
+    }
+
+    #[test]
+    fn frees_without_a_site_stay_with_what_they_follow() {
+        let mut phases = [B, U, U, O, U, U, F];
+        // The second event of each run allocates.
+        fill_unknown(&mut phases, |row| row == 1 || row == 4);
+        assert_eq!(phases, [B, B, O, O, O, D, F]);
     }
 
     #[test]

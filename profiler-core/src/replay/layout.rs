@@ -9,7 +9,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::allocator::SizeRules;
+use crate::allocator::{SMALL_SIZE, SizeRules};
 use crate::snapshot::{Action, DeviceId, Events, PoolId, SegmentKind, Snapshot};
 
 use super::block_map::{BlockMap, Misplaced};
@@ -356,6 +356,12 @@ impl Finder<'_> {
                 } else if room > rounded && !rules.should_split(span.kind, room, rounded) {
                     self.sizes[row] = room;
                     self.unsure.insert(id, room - rounded);
+                } else if span.kind == SegmentKind::Large && !span.is_expandable {
+                    // Part of a longer gap may be slack too, from when the gap was shorter.
+                    let most = room.saturating_sub(rounded).min(SMALL_SIZE);
+                    if most > 0 {
+                        self.unsure.insert(id, most);
+                    }
                 }
             }
         }

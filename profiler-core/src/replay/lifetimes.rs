@@ -82,11 +82,7 @@ pub(super) fn find(
     device: DeviceId,
     events: &Events,
 ) -> (Allocations, Disagreements) {
-    let traces_free_requests = events.actions().contains(&Action::FreeRequested);
-    let mut walk = Walk {
-        traces_free_requests,
-        ..Walk::default()
-    };
+    let mut walk = Walk::default();
     walk.of_event.reserve_exact(events.len());
     for row in 0..events.len() {
         let of_event = match events.action(row) {
@@ -96,6 +92,11 @@ pub(super) fn find(
             _ => RowRef::VACANT,
         };
         walk.of_event.push(of_event);
+    }
+    if events.actions().contains(&Action::FreeRequested)
+        || walk.recorded.iter().all(|row| row.died == NEVER)
+    {
+        walk.make_early_requests_pending();
     }
     walk.settle_with_segments(snapshot, device, events.len() as u32)
 }
@@ -108,8 +109,6 @@ struct Walk {
     /// By event row, the allocation it is about.
     of_event: Vec<RowRef>,
     disagreements: Disagreements,
-    /// Whether the trace has `free_requested` events at all (some producers write none).
-    traces_free_requests: bool,
 }
 
 impl Walk {
@@ -151,17 +150,7 @@ impl Walk {
 
     fn free_completed(&mut self, events: &Events, row: usize) -> RowRef {
         let address = events.address(row);
-        let known = self
-            .tenants
-            .get(&address)
-            .is_some_and(|tenant| tenant.row != RowRef::VACANT);
         let live = self.tenant_or_earlier(events, row);
-        if !known && self.traces_free_requests {
-            // Its request was made before recording began: it was pending all along.
-            if let Some(live) = self.row_mut(live) {
-                live.free_requested = 0;
-            }
-        }
         self.end(live, row as u32 + 1);
         if let Some(tenant) = self.tenants.get_mut(&address) {
             tenant.row = RowRef::VACANT;
@@ -206,6 +195,16 @@ impl Walk {
         match row.row()? {
             (row, false) => self.before.get_mut(row),
             (row, true) => self.recorded.get_mut(row),
+        }
+    }
+
+    /// What was completed without a request had it made before recording began, and was pending
+    /// all along. Not so with producers that write no `free_requested` at all.
+    fn make_early_requests_pending(&mut self) {
+        for row in &mut self.before {
+            if row.free_requested == row.died && row.died != NEVER {
+                row.free_requested = 0;
+            }
         }
     }
 

@@ -1,7 +1,15 @@
 //! What the tests that read real files share.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot read its files has failed"
+)]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
+
+pub mod encode;
+pub mod naive;
+pub mod tree;
 
 use std::path::{Path, PathBuf};
 
@@ -155,6 +163,15 @@ pub fn contents(snapshot: &Snapshot) -> Vec<String> {
     lines
 }
 
+/// Fails at the first thing a snapshot says otherwise than its tree.
+pub fn assert_tells(snapshot: &Snapshot, tree: &tree::Tree, name: &str) {
+    let (found, expected) = (contents(snapshot), naive::contents(tree));
+    for (row, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert_eq!(found, expected, "{name} at {row}");
+    }
+    assert_eq!(found.get(expected.len()..), Some(&[][..]), "{name}");
+}
+
 /// Fails at the first thing two snapshots say differently.
 pub fn assert_same(one: &Snapshot, other: &Snapshot) {
     let (one, other) = (contents(one), contents(other));
@@ -162,4 +179,24 @@ pub fn assert_same(one: &Snapshot, other: &Snapshot) {
         assert_eq!(left, right, "at {row}");
     }
     assert_eq!(one.len(), other.len());
+}
+
+/// Compares every pickle of a folder, value by value, with what a plain unpickler makes of it.
+pub fn compare_folder(folder: &Path, count: usize) {
+    let mut met = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "pickle")
+        {
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let snapshot = profiler_core::read::read(&bytes).unwrap();
+        let tree = naive::unpickle(&bytes);
+        assert_tells(&snapshot, &tree, &path.display().to_string());
+        met += 1;
+    }
+    assert_eq!(met, count);
 }

@@ -1,0 +1,40 @@
+# `make demo` runs the main job, `make test` passes the tests. Both set up what they need on a
+# fresh Debian machine with Rust and Python.
+
+SAMPLE := samples/oom-variable-length.pickle
+REPORT := out/oom-variable-length.html
+COMMAND := target/release/gpumemprof
+
+.PHONY: demo test check build setup setup-build clean
+
+demo: setup-build
+	cargo build --release --locked
+	mkdir -p out
+	$(COMMAND) oom $(SAMPLE)
+	$(COMMAND) report $(SAMPLE) --force --output $(REPORT)
+	@echo
+	@echo "The report: $(CURDIR)/$(REPORT)"
+	@scripts/open.sh $(REPORT) $(SAMPLE)
+
+test: setup
+	cargo test --workspace --locked
+	scripts/python_tests.sh
+
+# What CI checks beyond the tests.
+check: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/python scripts/check_docs.py
+
+setup-build:
+	@scripts/setup.sh build
+
+setup:
+	@scripts/setup.sh test
+
+clean:
+	cargo clean
+	rm -rf out .venv
