@@ -26,8 +26,7 @@ pub fn oom(
     attribution: &Attribution,
     device_total: Option<u64>,
 ) -> Result<Value, CommandError> {
-    crate::commands::oom_document(file, snapshot, replay, attribution, device_total)
-        .map_err(failed)
+    crate::commands::oom_document(file, snapshot, replay, attribution, device_total).map_err(failed)
 }
 
 fn failed(error: serde_json::Error) -> CommandError {

@@ -9,8 +9,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod args;
-pub mod document;
 mod commands;
+pub mod document;
 mod error;
 pub mod input;
 pub mod moment;

@@ -33,7 +33,11 @@ fn check(found: &OomMessage, key: &str, expected: &Value, text: &str) {
             assert_eq!(found.processes.len(), expected.len(), "{text}");
             for process in &found.processes {
                 let size = expected[&process.process.to_string()].as_str().unwrap();
-                assert_eq!(written(Some(process.amount)), Some(size.to_owned()), "{text}");
+                assert_eq!(
+                    written(Some(process.amount)),
+                    Some(size.to_owned()),
+                    "{text}"
+                );
             }
             return;
         }
@@ -42,7 +46,11 @@ fn check(found: &OomMessage, key: &str, expected: &Value, text: &str) {
         "source_file" | "line" | "note" | "active" => return,
         other => panic!("unknown expectation {other}"),
     };
-    assert_eq!(written(amount).as_deref(), expected.as_str(), "{key}: {text}");
+    assert_eq!(
+        written(amount).as_deref(),
+        expected.as_str(),
+        "{key}: {text}"
+    );
 }
 
 /// As PyTorch's `format_size` writes it.

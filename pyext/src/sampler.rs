@@ -40,7 +40,9 @@ impl Sampler {
         }
         let shared = Shared::new(capacity.clamp(1, 1 << 20));
         let watcher = Watcher::start(&shared, Duration::from_secs_f64(interval_s), library)
-            .map_err(|error| Error::new_err(format!("cannot start the sampler's thread: {error}")))?;
+            .map_err(|error| {
+                Error::new_err(format!("cannot start the sampler's thread: {error}"))
+            })?;
         Ok(Self {
             watcher: Mutex::new(Some(watcher)),
             shared,

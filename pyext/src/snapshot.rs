@@ -176,8 +176,11 @@ impl Columns {
         );
         self.metadata
             .push(of.snapshot.strings.get(metadata).to_owned());
-        self.stack
-            .push(frames.map(|frame| frame_label(&of.snapshot, frame)).collect());
+        self.stack.push(
+            frames
+                .map(|frame| frame_label(&of.snapshot, frame))
+                .collect(),
+        );
     }
 
     fn into_dict(self, py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -227,7 +230,9 @@ impl RawSnapshot {
     /// What `gpumemprof stats --json` prints.
     fn stats_json(&self, py: Python<'_>) -> PyResult<String> {
         let document = py.detach(|| document::stats(&self.name, &self.snapshot, &self.replay));
-        document.map(|value| value.to_string()).map_err(from_command)
+        document
+            .map(|value| value.to_string())
+            .map_err(from_command)
     }
 
     /// What `gpumemprof oom --json` prints.
@@ -241,7 +246,9 @@ impl RawSnapshot {
                 device_total,
             )
         });
-        document.map(|value| value.to_string()).map_err(from_command)
+        document
+            .map(|value| value.to_string())
+            .map_err(from_command)
     }
 
     /// Who holds the memory at a moment, as `gpumemprof peak --json` prints it.
@@ -253,7 +260,9 @@ impl RawSnapshot {
         device: Option<i32>,
     ) -> PyResult<String> {
         let document = py.detach(|| self.peak_document(by, at, device));
-        document.map(|value| value.to_string()).map_err(from_command)
+        document
+            .map(|value| value.to_string())
+            .map_err(from_command)
     }
 
     /// Single allocations as a dict of columns.

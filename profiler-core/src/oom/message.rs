@@ -151,7 +151,10 @@ impl OomMessage {
     /// [`MessageClass::NotTold`].
     #[must_use]
     pub fn class(&self) -> MessageClass {
-        if !matches!(self.backend.as_str(), "CUDA" | "HIP" | "XPU" | "NPU" | "MPS") {
+        if !matches!(
+            self.backend.as_str(),
+            "CUDA" | "HIP" | "XPU" | "NPU" | "MPS"
+        ) {
             return MessageClass::OutsideAllocator;
         }
         if self.is_absurd_request {
@@ -160,7 +163,10 @@ impl OomMessage {
         let Some(requested) = self.requested else {
             return MessageClass::NotTold;
         };
-        if self.total.is_some_and(|total| surely_more(requested, total)) {
+        if self
+            .total
+            .is_some_and(|total| surely_more(requested, total))
+        {
             return MessageClass::RequestTooBig;
         }
         let Some(free) = self.free else {
@@ -174,7 +180,9 @@ impl OomMessage {
         };
         let all = Amount {
             bytes: free.bytes.saturating_add(unused.bytes),
-            uncertainty_bytes: free.uncertainty_bytes.saturating_add(unused.uncertainty_bytes),
+            uncertainty_bytes: free
+                .uncertainty_bytes
+                .saturating_add(unused.uncertainty_bytes),
         };
         if surely_more(all, requested) {
             return MessageClass::Fragmentation;
@@ -262,7 +270,9 @@ fn outside_backend(line: &str, lower: &str) -> Option<&'static str> {
     let has = |text: &str| line.contains(text);
     if has("CUBLAS_STATUS_ALLOC_FAILED") {
         Some("cuBLAS")
-    } else if has("CUDNN_STATUS_ALLOC_FAILED") || has("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED") {
+    } else if has("CUDNN_STATUS_ALLOC_FAILED")
+        || has("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
+    {
         Some("cuDNN")
     } else if lower.contains("nccl") && lower.contains("out of memory") {
         Some("NCCL")
@@ -448,10 +458,19 @@ mod tests {
     #[test]
     fn errors_of_other_libraries_are_named() {
         for (text, backend) in [
-            ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "cuBLAS"),
-            ("ncclUnhandledCudaError: Call to CUDA function failed. NCCL WARN Cuda failure 2 'out of memory'", "NCCL"),
+            (
+                "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+                "cuBLAS",
+            ),
+            (
+                "ncclUnhandledCudaError: Call to CUDA function failed. NCCL WARN Cuda failure 2 'out of memory'",
+                "NCCL",
+            ),
             ("RuntimeError: CUDA error: out of memory", "CUDA driver"),
-            ("torch.AcceleratorError: CUDA error: out of memory", "CUDA driver"),
+            (
+                "torch.AcceleratorError: CUDA error: out of memory",
+                "CUDA driver",
+            ),
         ] {
             let message = only(text);
             assert_eq!(message.backend, backend);

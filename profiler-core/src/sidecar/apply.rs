@@ -263,7 +263,6 @@ mod tests {
         snapshot.traces.push(Trace {
             device: DeviceId(0),
             events: columns,
-            ..Trace::default()
         });
         snapshot
     }
@@ -292,11 +291,23 @@ mod tests {
             (Action::Alloc, ADDRESS, 30),
         ]);
         let sidecar = Sidecar {
-            tensors: vec![tensor(ADDRESS, "gradient"), tensor(ADDRESS + 512, "parameter")],
+            tensors: vec![
+                tensor(ADDRESS, "gradient"),
+                tensor(ADDRESS + 512, "parameter"),
+            ],
             walks: vec![
-                Walk { time_us: Some(15), tensors: vec![0, 9] },
-                Walk { time_us: Some(25), tensors: vec![0] },
-                Walk { time_us: None, tensors: vec![1] },
+                Walk {
+                    time_us: Some(15),
+                    tensors: vec![0, 9],
+                },
+                Walk {
+                    time_us: Some(25),
+                    tensors: vec![0],
+                },
+                Walk {
+                    time_us: None,
+                    tensors: vec![1],
+                },
             ],
             ..Sidecar::default()
         };
@@ -307,7 +318,10 @@ mod tests {
         assert_eq!(metadata(&snapshot, 3), "", "the second use was never seen");
         // The parameter is older than the trace: annotated at its end.
         let events = &snapshot.traces[0].events;
-        assert_eq!((events.action(4), events.address(4)), (Action::Annotate, ADDRESS + 512));
+        assert_eq!(
+            (events.action(4), events.address(4)),
+            (Action::Annotate, ADDRESS + 512)
+        );
     }
 
     #[test]

@@ -36,7 +36,9 @@ const MAX_ENTRIES: usize = 1 << 22;
 #[non_exhaustive]
 pub enum SidecarError {
     /// More than [`MAX_BYTES`].
-    #[error("expected a sidecar of at most {MAX_BYTES} bytes, found {found}: it is none, or damaged")]
+    #[error(
+        "expected a sidecar of at most {MAX_BYTES} bytes, found {found}: it is none, or damaged"
+    )]
     TooLarge {
         /// Its size.
         found: usize,
@@ -45,7 +47,9 @@ pub enum SidecarError {
     #[error("expected a sidecar ({SCHEMA}): {0}; move the file away to go on without it")]
     Json(#[from] serde_json::Error),
     /// Of another version.
-    #[error("expected a sidecar of schema {SCHEMA}, found {found:?}: read it with a newer gpumemprof")]
+    #[error(
+        "expected a sidecar of schema {SCHEMA}, found {found:?}: read it with a newer gpumemprof"
+    )]
     Schema {
         /// What it says it is.
         found: String,

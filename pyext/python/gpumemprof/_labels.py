@@ -8,6 +8,8 @@ used, as they insert nodes and copies into the graph and raise the peak.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import inspect
 import json
 import threading
@@ -15,6 +17,8 @@ import time
 import weakref
 from array import array
 from typing import Any, Callable, Optional
+
+from ._files import say
 
 WRAPPERS = frozenset(
     [
@@ -89,6 +93,8 @@ class _Local(threading.local):
         self.stack: list[tuple[str, Optional[_Record]]] = []
         self.current = ""
         self.record: Optional[_Record] = None
+        self.node = ""
+        """The label of the last graph node reached."""
         self.task = -1
         self.hooked: set[int] = set()
         self.recomputes = False
@@ -99,12 +105,9 @@ class Labels:
 
     def __init__(self, torch: Any, set_metadata: Optional[Callable[[str], None]], model: Any = None) -> None:
         self.torch = torch
-        self.spans: Optional[SpanLog] = None
-        if set_metadata is not None:
-            self._tell = set_metadata
-        else:
-            self.spans = SpanLog()
-            self._tell = self.spans.add
+        self.spans: Optional[SpanLog] = SpanLog() if set_metadata is None else None
+        self._set_metadata = set_metadata
+        self._tell: Callable[[str], None] = _ignore
         self.step = 0
         self.micro_batch = 0
         self.is_explicit = False
@@ -119,6 +122,10 @@ class Labels:
         """Backward passes since the last forward."""
         self._generation = 0
         self._records: dict[int, _Record] = {}
+        self._loss_record = _Record(lambda: None, "(loss)", {})
+        """Stands for what lies between the model's outputs and the start of the backward pass."""
+        self._plain_backward: Any = None
+        self._wrapper: Any = None
         self._local = _Local()
         self._handles: list[Any] = []
         self._tensor = torch.Tensor
@@ -199,6 +206,9 @@ class Labels:
             label["micro_batch"] = self.micro_batch
         return json.dumps(label, separators=(",", ":"))
 
+    def _loss(self, phase: str) -> str:
+        return self._text(phase, self._loss_record)
+
     def _refresh(self, record: _Record) -> None:
         record.generation = self._generation
         record.forward = self._text("forward", record)
@@ -208,6 +218,7 @@ class Labels:
 
         def hook(_gradients: Any) -> None:
             tell(backward)
+            local.node = backward
             task = graph_task()
             if task != local.task:
                 local.task = task
@@ -234,7 +245,7 @@ class Labels:
         """What this thread is in, as far as it was told."""
         text = self._local.current
         get = getattr(self.torch._C, "_cuda_getMemoryMetadata", None)
-        if get is not None and self.spans is None:
+        if get is not None and self.spans is None and self._tell is not _ignore:
             text = get() or text
         try:
             out = json.loads(text)
@@ -257,7 +268,7 @@ class Labels:
             record = self._find(module, parent)
         if record.generation != self._generation:
             self._refresh(record)
-        stack.append((local.current, parent))
+        stack.append((local.node if local.recomputes and not stack else local.current, parent))
         local.record = record
         if local.recomputes:
             text = record.backward[:-1] + ',"recompute":true}'
@@ -279,9 +290,10 @@ class Labels:
         if record is not None:
             self._hook(output, record, local.hooked)
         if not stack and not local.recomputes:
-            # Loss, clipping and the like follow: the step is known, the phase is not.
-            text = self._text(None)
-        local.current = text
+            # What follows until the backward pass begins is the loss; without gradients there is
+            # none, and only the step is known.
+            text = self._loss("forward") if self.torch.is_grad_enabled() else self._text(None)
+        local.current = "" if local.recomputes and not stack else text
         self._tell(text)
 
     def _enter_root(self, local: _Local) -> None:
@@ -318,6 +330,24 @@ class Labels:
                 if part is not None:
                     self._hook(part, record, hooked)
 
+    def _backward(self, tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        """`torch.autograd.backward`, told when it begins and ends. Calls it with what it was given."""
+        try:
+            if self._tell is not _ignore and not self._is_compiling():
+                self._set(self._loss("backward"))
+                self._hook(tensors, self._loss_record, set())
+        except Exception as problem:  # Ours must not become the program's.
+            self._give_up(problem)
+        try:
+            return self._plain_backward(tensors, *args, **kwargs)
+        finally:
+            if self._tell is not _ignore and not self._is_compiling():
+                self._set(self._text(None))
+
+    def _give_up(self, problem: Exception) -> None:
+        self._tell = _ignore
+        say(f"allocations are labelled no more: {type(problem).__name__}: {problem}")
+
     def _before_optimizer(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if self._is_compiling():
             return
@@ -330,7 +360,15 @@ class Labels:
         if self._is_compiling():
             return
         self._step_is_over = True
-        self._set(self._text(None))
+        if self.is_explicit:
+            self._set(self._text(None))
+            return
+        # What comes now belongs to the next step, whose number its first forward makes current.
+        self.step += 1
+        try:
+            self._set(self._text("data"))
+        finally:
+            self.step -= 1
 
     def next_step(self, step: Optional[int] = None) -> None:
         """A new step begins."""
@@ -345,13 +383,29 @@ class Labels:
         if self.on_step is not None:
             self.on_step(self.step)
 
+    def begin(self) -> None:
+        """CUDA has started: from now on there is an allocator to tell."""
+        self._tell = self._set_metadata or self.spans.add  # type: ignore[union-attr]
+        self._generation += 1
+        if self._local.current:
+            self._tell(self._local.current)
+
     def attach(self) -> None:
-        """Starts labelling."""
+        """Hooks into modules and optimizers."""
+        autograd = self.torch.autograd
+        self._plain_backward = autograd.backward
+        backward = self._backward
+
+        @functools.wraps(autograd.backward)
+        def labelled(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            return backward(tensors, *args, **kwargs)
+
+        self._wrapper = autograd.backward = labelled
         modules = self.torch.nn.modules.module
         self._handles.append(modules.register_module_forward_pre_hook(self._before_forward))
         options = {"always_call": True} if _takes(modules.register_module_forward_hook, "always_call") else {}
         self._handles.append(modules.register_module_forward_hook(self._after_forward, **options))
-        optim = self.torch.optim.optimizer
+        optim = importlib.import_module("torch.optim.optimizer")
         for name, hook in (
             ("register_optimizer_step_pre_hook", self._before_optimizer),
             ("register_optimizer_step_post_hook", self._after_optimizer),
@@ -360,17 +414,28 @@ class Labels:
             if register is not None:
                 self._handles.append(register(hook))
 
+    def detach_silently(self) -> None:
+        """Stops labelling in a forked child, where CUDA must not be touched."""
+        self._tell = _ignore
+        self.detach()
+
     def detach(self) -> None:
         """Stops labelling; nodes hooked so far keep their hooks until their graph is gone."""
+        autograd = self.torch.autograd
+        if autograd.backward is self._wrapper:
+            # Else somebody wrapped ours: it stays, and only passes on.
+            autograd.backward = self._plain_backward
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._tell = lambda _text: None
-        if self.spans is None:
-            setter = getattr(self.torch._C, "_cuda_setMemoryMetadata", None)
-            if setter is not None:
-                setter("")
+        if self._tell is not _ignore:
+            self._tell("")
+        self._tell = _ignore
         self._local.current = ""
+
+
+def _ignore(_text: str) -> None:
+    """Tells nobody."""
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:

@@ -44,7 +44,7 @@ def support() -> Support:
             "allocator whose history could be recorded"
         )
         return out
-    if not torch.cuda.is_available():
+    if not _has_device(torch):
         out.missing.append("no CUDA device is available to this process (torch.cuda.is_available() is False)")
         return out
     backend = _backend(torch)
@@ -68,6 +68,20 @@ def support() -> Support:
     return out
 
 
+def _has_device(torch: Any) -> bool:
+    """Whether there is a device, found out without starting CUDA where that is possible: a process
+    that has asked the driver itself can no longer fork children that use CUDA."""
+    if torch.cuda.is_initialized():
+        return True
+    count = getattr(torch.cuda, "_device_count_nvml", None)
+    try:
+        if count is not None and count() > 0:
+            return True
+    except Exception:  # Its own fallbacks vary by version; the question below is the plain one.
+        pass
+    return bool(torch.cuda.is_available())
+
+
 def _is_mps(torch: Any) -> bool:
     mps = getattr(getattr(torch, "backends", None), "mps", None)
     return sys.platform == "darwin" and mps is not None and mps.is_available()
@@ -82,7 +96,7 @@ def _backend(torch: Any) -> Optional[str]:
 
 
 def is_recording(torch: Any) -> bool:
-    """Whether somebody records already."""
+    """Whether somebody records already. Only once CUDA has started: PyTorch 2.15 crashes before."""
     check = getattr(torch._C, "_cuda_isHistoryEnabled", None)
     try:
         return bool(check()) if check is not None else False
@@ -102,9 +116,7 @@ def start_history(found: Support, *, max_entries: int, stacks: str, skip_actions
     if skip_actions:
         wanted["skip_actions"] = skip_actions
     known = {name: value for name, value in wanted.items() if name in found.parameters}
-    torch = found.torch
-    torch.cuda.init()
-    torch.cuda.memory._record_memory_history(**known)
+    found.torch.cuda.memory._record_memory_history(**known)
 
 
 def stop_history(found: Support) -> None:

@@ -250,7 +250,9 @@ fn explain(error: &NvmlError) -> String {
 /// the last but first number of `NSpid`. Docker's default mounts show only the inner one.
 fn outer_process() -> Option<u32> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
     let first = line.split_ascii_whitespace().next()?.parse().ok()?;
     (first != std::process::id()).then_some(first)
 }
