@@ -16,6 +16,8 @@ pub struct Arguments {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a self-contained HTML report of a snapshot.
+    Report(ReportArguments),
     /// Print peaks, totals and counts of every device.
     Stats(StatsArguments),
     /// Print who holds the memory at the peak, or at another moment.

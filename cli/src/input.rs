@@ -78,10 +78,16 @@ fn map(file: &File) -> std::io::Result<memmap2::Mmap> {
 /// If the file cannot be opened, or is no readable snapshot.
 pub fn load(arguments: &FileArguments) -> Result<(Snapshot, Replay), CommandError> {
     let snapshot = load_snapshot(arguments)?;
-    let events: usize = snapshot.traces.iter().map(|trace| trace.events.len()).sum();
-    let _spinner = Bar::spinner(arguments.quiet || events < LONG_REPLAY_EVENTS, "replaying");
+    let _spinner = Bar::spinner(is_quick(arguments, &snapshot), "replaying");
     let replay = Replay::new(&snapshot);
     Ok((snapshot, replay))
+}
+
+/// Whether work on all events of `snapshot` needs no spinner: it is short, or the user wants none.
+#[must_use]
+pub fn is_quick(arguments: &FileArguments, snapshot: &Snapshot) -> bool {
+    let events: usize = snapshot.traces.iter().map(|trace| trace.events.len()).sum();
+    arguments.quiet || events < LONG_REPLAY_EVENTS
 }
 
 /// Reads the snapshot that `arguments` name.

@@ -6,6 +6,7 @@ mod fragmentation;
 mod oom;
 mod oom_log;
 mod peak;
+mod report;
 mod stats;
 
 use crate::CommandError;
@@ -17,6 +18,7 @@ pub(crate) use stats::document as stats_document;
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CommandError> {
     match &arguments.command {
+        Command::Report(arguments) => report::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
         Command::Peak(arguments) => peak::run(arguments),
         Command::Allocations(arguments) => allocations::run(arguments),

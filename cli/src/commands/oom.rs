@@ -1,7 +1,7 @@
 //! `gpumemprof oom FILE`: the verdict on each out-of-memory error, and what to change.
 
 use profiler_core::attribution::{Attribution, frame_label};
-use profiler_core::oom::{Advice, OomVerdict, judge_all};
+use profiler_core::oom::{Advice, Certainty, OomVerdict, judge_all};
 use profiler_core::replay::Replay;
 use profiler_core::snapshot::Snapshot;
 use profiler_core::units;
@@ -198,17 +198,17 @@ fn print(failure: &Failure) -> Result<(), CommandError> {
     output::line("")?;
     output::heading("what would help")?;
     for (at, advice) in failure.advice.iter().enumerate() {
+        let frees = match advice.certainty {
+            Certainty::Exact => bytes(advice.frees_bytes),
+            Certainty::UpperBound => format!("up to {}", bytes(advice.frees_bytes)),
+            Certainty::Simulated => "simulated".to_owned(),
+        };
         let enough = if advice.is_enough {
             ", enough for this request"
         } else {
             ""
         };
-        output::line(&format!(
-            "{}. {} (up to {}{enough})",
-            at + 1,
-            advice.title,
-            bytes(advice.frees_bytes)
-        ))?;
+        output::line(&format!("{}. {} ({frees}{enough})", at + 1, advice.title))?;
         output::line(&format!("   {}", advice.detail))?;
         if let Some(setting) = &advice.setting {
             output::line(&format!("   export {setting}"))?;

@@ -7,9 +7,10 @@ use crate::replay::{Allocation, AllocationId, DeviceReplay};
 use crate::snapshot::{FrameId, Snapshot, StackId, StringId};
 
 use super::Attribution;
-use super::clean_stack::{file_label, frame_label, function_label};
 use super::device::DeviceAttribution;
 use super::evidence::Evidence;
+use super::frame_class::FrameOrigin;
+use super::frame_label::{file_label, frame_label, function_label};
 use super::layer::LayerId;
 use super::natural_order::natural_order;
 use super::size_bucket::{bucket, bucket_label};
@@ -143,6 +144,8 @@ struct Building {
     sums: Sums,
     inferred: u64,
     largest: (u64, AllocationId),
+    /// A stack of the group.
+    stack: StackId,
 }
 
 /// What a group has in common, before it is put in words.
@@ -179,6 +182,7 @@ impl Attribution {
                 sums: Sums::default(),
                 inferred: 0,
                 largest: (allocation.requested, id),
+                stack: allocation.stack,
             });
             group.sums.add(&allocation);
             if evidence == Evidence::Inferred {
@@ -192,7 +196,7 @@ impl Attribution {
             .into_iter()
             .map(|(key, built)| {
                 let group = Group {
-                    label: self.label(snapshot, device, key, by),
+                    label: self.label(snapshot, device, key, by, built.stack),
                     sums: built.sums,
                     inferred: built.inferred,
                     is_unknown: key == Key::Unknown,
@@ -235,7 +239,9 @@ impl Attribution {
             By::Function | By::File | By::Line => {
                 self.blame(allocation.stack).map_or(unknown, |frame_id| {
                     let frame = snapshot.frames.get(frame_id);
+                    let is_native = self.clean.origin_of(frame_id) == FrameOrigin::Native;
                     recorded(match by {
+                        By::File if is_native => Key::Pair(StringId::EMPTY, StringId::EMPTY),
                         By::Function => Key::Pair(frame.name, frame.filename),
                         By::File => Key::Pair(StringId::EMPTY, frame.filename),
                         _ => Key::Frame(frame_id),
@@ -289,11 +295,18 @@ impl Attribution {
             .or_else(|| self.clean.split(clean).map(|(frame, _)| frame))
     }
 
-    fn label(&self, snapshot: &Snapshot, device: &DeviceAttribution, key: Key, by: By) -> String {
+    fn label(
+        &self,
+        snapshot: &Snapshot,
+        device: &DeviceAttribution,
+        key: Key,
+        by: By,
+        stack: StackId,
+    ) -> String {
         let row = match key {
             Key::Unknown => return unknown_label(by).to_owned(),
             Key::Frame(frame) => return frame_label(snapshot, frame),
-            Key::Pair(function, file) => return self.pair_label(snapshot, function, file),
+            Key::Pair(..) => return self.blame_label(snapshot, by, stack),
             Key::Number(row) => row,
         };
         let handle = u32::try_from(row).unwrap_or(u32::MAX);
@@ -348,25 +361,17 @@ impl Attribution {
     /// How many frames of a stack its label names.
     const LABEL_FRAMES: usize = 32;
 
-    fn pair_label(&self, snapshot: &Snapshot, function: StringId, file: StringId) -> String {
-        let any = |wanted: &dyn Fn(&crate::snapshot::Frame) -> bool| {
-            snapshot
-                .frames
-                .iter()
-                .find(|(_, frame)| wanted(frame))
-                .map(|(id, _)| id)
+    /// The function or the file to name for a stack.
+    fn blame_label(&self, snapshot: &Snapshot, by: By, stack: StackId) -> String {
+        let Some(frame) = self.blame(stack) else {
+            return String::new();
         };
-        if function == StringId::EMPTY {
-            let found = any(&|frame| frame.filename == file);
-            return found
-                .and_then(|id| file_label(snapshot, id))
-                .unwrap_or_else(|| "(C++)".to_owned());
+        match (by, file_label(snapshot, frame)) {
+            (By::File, Some(path)) => path,
+            (By::File, None) => "(C++)".to_owned(),
+            (_, Some(path)) => format!("{} ({path})", function_label(snapshot, frame)),
+            (_, None) => function_label(snapshot, frame),
         }
-        let found = any(&|frame| frame.filename == file && frame.name == function);
-        found.map_or_else(String::new, |id| match file_label(snapshot, id) {
-            Some(path) => format!("{} ({path})", function_label(snapshot, id)),
-            None => function_label(snapshot, id),
-        })
     }
 }
 

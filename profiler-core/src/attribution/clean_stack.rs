@@ -28,9 +28,7 @@ use std::ops::Range;
 
 use crate::snapshot::{FrameId, Snapshot, StackId, StackTable};
 
-use super::frame_class::{
-    Fold, FrameClass, FrameOrigin, class_of, is_library_path, is_python_file,
-};
+use super::frame_class::{Fold, FrameClass, FrameOrigin, class_of};
 use super::native_name::short_native_name;
 
 /// A cleaned stack: a node of a tree like [`StackTable`]'s, of shown frames only. Different
@@ -81,6 +79,7 @@ impl CleanStacks {
         };
         let mut lookup: HashMap<(CleanStackId, FrameId), CleanStackId, FixedState> =
             HashMap::default();
+        let operators = operators(snapshot, classes);
         clean.of_stack.push(CleanStackId(0));
         let rows = u32::try_from(snapshot.stacks.len()).unwrap_or(u32::MAX);
         for row in 1..rows {
@@ -89,7 +88,7 @@ impl CleanStacks {
             };
             // A caller's row is always below its callees'.
             let caller = clean.of(node.caller);
-            let id = if clean.is_shown(snapshot, caller, node.frame) {
+            let id = if clean.is_shown(&operators, caller, node.frame) {
                 let frame = clean.canonical_of(node.frame);
                 let next = CleanStackId(clean.nodes.len() as u32 + 1);
                 *lookup.entry((caller, frame)).or_insert_with(|| {
@@ -105,7 +104,7 @@ impl CleanStacks {
     }
 
     /// Whether `frame` is shown when `caller` is what is shown outside of it.
-    fn is_shown(&self, snapshot: &Snapshot, caller: CleanStackId, frame: FrameId) -> bool {
+    fn is_shown(&self, operators: &Operators, caller: CleanStackId, frame: FrameId) -> bool {
         if self.fold_of(frame).is_some() {
             return false;
         }
@@ -117,10 +116,7 @@ impl CleanStacks {
         outer.frame != frame
             && !(self.origin_of(frame) == FrameOrigin::Native
                 && self.origin_of(outer.frame) == FrameOrigin::Native
-                && is_same_operator(
-                    frame_name(snapshot, outer.frame),
-                    frame_name(snapshot, frame),
-                ))
+                && is_same_operator(operators, outer.frame, frame))
     }
 
     /// The cleaned stack of a recorded one.
@@ -244,102 +240,57 @@ fn canonical_frames(snapshot: &Snapshot, classes: &[FrameClass]) -> Vec<FrameId>
         .collect()
 }
 
-fn frame_name(snapshot: &Snapshot, frame: FrameId) -> &str {
-    snapshot.strings.get(snapshot.frames.get(frame).name)
+/// What a C++ frame does for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Operator {
+    /// `at::_ops::mul_Tensor::call`: `mul_Tensor`.
+    Call(String),
+    /// `at::native::mul`: `mul`.
+    Implementation(String),
 }
 
-/// Whether `inner` is only the implementation of the operator `outer`:
-/// `at::_ops::mul_Tensor::call` and `at::native::mul`.
-fn is_same_operator(outer: &str, inner: &str) -> bool {
-    let (outer, inner) = (short_native_name(outer), short_native_name(inner));
-    let Some(operator) = outer
-        .strip_prefix("at::_ops::")
-        .and_then(|op| op.strip_suffix("::call"))
-    else {
-        return false;
-    };
-    inner.strip_prefix("at::native::").is_some_and(|function| {
-        operator.starts_with(
+type Operators = HashMap<FrameId, Operator, FixedState>;
+
+/// The operators of all C++ frames that have one.
+fn operators(snapshot: &Snapshot, classes: &[FrameClass]) -> Operators {
+    let frames = snapshot.frames.iter().filter_map(|(id, frame)| {
+        let class = class_of(classes, id);
+        if class.origin != FrameOrigin::Native || class.fold.is_some() {
+            return None;
+        }
+        let short = short_native_name(snapshot.strings.get(frame.name));
+        let call = short
+            .strip_prefix("at::_ops::")
+            .and_then(|op| op.strip_suffix("::call"));
+        let implementation = short.strip_prefix("at::native::").map(|function| {
             function
                 .trim_end_matches("_symint")
-                .trim_end_matches("_cuda"),
-        ) || function.starts_with(operator)
-    })
-}
-
-/// A frame's function as shown: `linear`, `aten::bmm`, `BmmBackward0`.
-#[must_use]
-pub fn function_label(snapshot: &Snapshot, frame: FrameId) -> String {
-    let frame = snapshot.frames.get(frame);
-    let name = snapshot.strings.get(frame.name);
-    if is_python_file(&snapshot.strings.get(frame.filename).replace('\\', "/")) {
-        return name.to_owned();
-    }
-    let short = short_native_name(name);
-    if let Some(op) = short
-        .strip_prefix("at::_ops::")
-        .and_then(|op| op.strip_suffix("::call"))
-    {
-        return format!("aten::{op}");
-    }
-    if let Some(node) = short
-        .strip_prefix("torch::autograd::generated::")
-        .and_then(|node| node.strip_suffix("::apply"))
-    {
-        return node.to_owned();
-    }
-    if short == "torch::autograd::Engine::thread_main" {
-        return "autograd engine".to_owned();
-    }
-    short
-}
-
-/// A frame as shown: `linear (torch/nn/functional.py:125)`, `aten::bmm`.
-#[must_use]
-pub fn frame_label(snapshot: &Snapshot, id: FrameId) -> String {
-    let function = function_label(snapshot, id);
-    match file_label(snapshot, id) {
-        Some(file) => format!("{function} ({file}:{})", snapshot.frames.get(id).line),
-        None => function,
-    }
-}
-
-/// A Python frame's file as shown, none for C++ frames: from the package down for installed
-/// code, folder and file for the program's own.
-#[must_use]
-pub fn file_label(snapshot: &Snapshot, id: FrameId) -> Option<String> {
-    let path = snapshot
-        .strings
-        .get(snapshot.frames.get(id).filename)
-        .replace('\\', "/");
-    is_python_file(&path).then(|| short_path(&path))
-}
-
-fn short_path(path: &str) -> String {
-    for root in ["/site-packages/", "/dist-packages/"] {
-        if let Some((_, inside)) = path.rsplit_once(root) {
-            return inside.to_owned();
-        }
-    }
-    if is_library_path(path)
-        && let Some((_, inside)) = path.split_once("/lib/")
-    {
-        return match inside.split_once('/') {
-            Some((version, rest)) if version.starts_with("python3") => rest.to_owned(),
-            _ => inside.to_owned(),
+                .trim_end_matches("_cuda")
+        });
+        let operator = match (call, implementation) {
+            (Some(op), _) => Operator::Call(op.to_owned()),
+            (None, Some(function)) => Operator::Implementation(function.to_owned()),
+            (None, None) => return None,
         };
+        Some((id, operator))
+    });
+    frames.collect()
+}
+
+/// Whether `inner` is only the implementation of the operator that `outer` calls.
+fn is_same_operator(operators: &Operators, outer: FrameId, inner: FrameId) -> bool {
+    match (operators.get(&outer), operators.get(&inner)) {
+        (Some(Operator::Call(operator)), Some(Operator::Implementation(function))) => {
+            operator.starts_with(function) || function.starts_with(operator)
+        }
+        _ => false,
     }
-    let start = path
-        .match_indices('/')
-        .rev()
-        .nth(1)
-        .map_or(0, |(at, _)| at + 1);
-    path.get(start..).unwrap_or(path).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame_class::classify_frames;
+    use super::super::frame_class::{classify_frames, is_library_path};
+    use super::super::frame_label::frame_label;
     use super::*;
     use crate::snapshot::Frame;
 

@@ -111,7 +111,70 @@ impl DeviceAttribution {
             out.phase.push(phase as u8 | ((evidence as u8) << 4));
         }
         out.phases = phases.spans;
+        out.layer_optimizer_states(replay);
         out
+    }
+
+    /// Gives optimizer state the layers of the parameters it belongs to.
+    ///
+    /// Optimizers make their state in the order of the parameters. If the sizes of the states one
+    /// run of the optimizer made are those of the parameters in order, each as many times (twice
+    /// for Adam), the states belong to the parameters in that order.
+    fn layer_optimizer_states(&mut self, replay: &DeviceReplay) {
+        let size = |id: AllocationId| replay.allocations.requested().get(id.index()).copied();
+        let of = |device: &Self, wanted: Category, from: u32, to: u32| -> Vec<AllocationId> {
+            let ids = replay.allocations.ids();
+            ids.filter(|id| {
+                let event = replay.allocations.get(*id).alloc_event();
+                event.is_some_and(|event| from <= event && event < to)
+                    && device.category(*id).0 == wanted
+            })
+            .collect()
+        };
+        let first_state = replay.allocations.ids().find_map(|id| {
+            let is_state = self.category(id).0 == Category::OptimizerState;
+            replay
+                .allocations
+                .get(id)
+                .alloc_event()
+                .filter(|_| is_state)
+        });
+        let span = first_state.and_then(|event| {
+            let after = self.phases.partition_point(|span| span.start <= event);
+            self.phases.get(after.checked_sub(1)?).copied()
+        });
+        let Some(first) = span.filter(|span| span.phase == Phase::Optimizer) else {
+            return;
+        };
+        let parameters = of(self, Category::Parameter, 0, first.start);
+        let states = of(self, Category::OptimizerState, first.start, first.end);
+        let each = states.len() / parameters.len().max(1);
+        let in_order = each > 0
+            && each * parameters.len() == states.len()
+            && states
+                .chunks(each)
+                .zip(&parameters)
+                .all(|(states, parameter)| states.iter().all(|s| size(*s) == size(*parameter)));
+        if !in_order {
+            return;
+        }
+        for (states, parameter) in states.chunks(each).zip(&parameters) {
+            let (layer, _) = self.layer(*parameter);
+            if layer == LayerId::UNKNOWN {
+                continue;
+            }
+            for state in states {
+                if let (LayerId::UNKNOWN, _) = self.layer(*state)
+                    && let (Some(to), Some(packed)) = (
+                        self.layer.get_mut(state.index()),
+                        self.phase.get_mut(state.index()),
+                    )
+                {
+                    *to = layer;
+                    *packed = (*packed & 0x0f) | ((Evidence::Inferred as u8) << 4);
+                }
+            }
+        }
     }
 
     /// The layer the allocation belongs to, and how that is known.

@@ -9,9 +9,10 @@ use crate::snapshot::Snapshot;
 
 use super::Attribution;
 use super::breakdown::Sums;
-use super::clean_stack::{CleanStackId, frame_label};
+use super::clean_stack::CleanStackId;
 use super::device::DeviceAttribution;
 use super::frame_class::FrameOrigin;
+use super::frame_label::frame_label;
 use super::layer::LayerId;
 use super::natural_order::natural_order;
 

@@ -102,13 +102,28 @@ pub(crate) fn class_of(classes: &[FrameClass], id: FrameId) -> &FrameClass {
 }
 
 fn classify(snapshot: &Snapshot, frame: Frame) -> FrameClass {
-    let name = snapshot.strings.get(frame.name);
-    let path = snapshot.strings.get(frame.filename).replace('\\', "/");
+    let name = head(snapshot.strings.get(frame.name), MAX_TEXT_BYTES);
+    let path = tail(snapshot.strings.get(frame.filename), MAX_TEXT_BYTES).replace('\\', "/");
     if is_python_file(&path) {
         classify_python(name, &path)
     } else {
         classify_native(name)
     }
+}
+
+/// Longer names and paths are looked at in part only, so that the work per frame is bounded.
+/// Linux's `PATH_MAX` is 4096; the longest symbol in the reference snapshots has 3 KiB.
+const MAX_TEXT_BYTES: usize = 8 * 1024;
+
+/// The first `bytes` bytes of `text`, or a little less.
+fn head(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or("")
+}
+
+/// The last `bytes` bytes of `text`, or a little less.
+fn tail(text: &str, bytes: usize) -> &str {
+    let start = text.len().saturating_sub(bytes);
+    text.get(text.ceil_char_boundary(start)..).unwrap_or("")
 }
 
 /// Whether `path` names Python source, generated code (`<string>`) included.

@@ -13,6 +13,8 @@ mod device;
 mod evidence;
 mod flame;
 mod frame_class;
+mod frame_label;
+mod kept_memory;
 mod layer;
 mod metadata;
 mod module_calls;
@@ -26,13 +28,12 @@ mod steps;
 
 pub use breakdown::{Breakdown, By, Group, Sums};
 pub use category::Category;
-pub use clean_stack::{
-    CleanFrame, CleanStackId, CleanStacks, file_label, frame_label, function_label,
-};
+pub use clean_stack::{CleanFrame, CleanStackId, CleanStacks};
 pub use device::DeviceAttribution;
 pub use evidence::Evidence;
 pub use flame::{FlameGraph, FlameNode};
 pub use frame_class::{Fold, FrameOrigin};
+pub use frame_label::{file_label, frame_label, function_label};
 pub use layer::{LayerId, Layers};
 pub use metadata::Metadata;
 pub use native_name::short_native_name;

@@ -34,20 +34,15 @@ pub(crate) struct ModuleNames {
 #[derive(Default)]
 struct Module {
     layer: LayerId,
-    name: String,
     children: Vec<usize>,
+    has_named_child: bool,
     parameters: Vec<String>,
 }
 
 impl Module {
-    fn is_list(&self, modules: &[Self]) -> bool {
-        self.parameters.is_empty()
-            && !self.children.is_empty()
-            && self.children.iter().all(|&child| {
-                modules
-                    .get(child)
-                    .is_some_and(|child| child.name.bytes().all(|byte| byte.is_ascii_digit()))
-            })
+    /// A `ModuleList` or `Sequential`: only numbered members.
+    fn is_list(&self) -> bool {
+        self.parameters.is_empty() && !self.children.is_empty() && !self.has_named_child
     }
 
     fn has_only(&self, names: &[&str]) -> bool {
@@ -74,6 +69,12 @@ struct Matcher<'a> {
 impl ModuleNames {
     /// Deeper module trees than this are not followed.
     const MAX_DEPTH: u32 = 64;
+    /// More modules than this are not matched: the largest models have some ten thousand.
+    const MAX_MODULES: usize = 100_000;
+    /// More outermost modules than this are not tried.
+    const MAX_ROOTS: usize = 64;
+    /// More parameters of one module than this are not told apart; PyTorch's own have up to 16.
+    const MAX_PARAMETERS: usize = 64;
 
     pub(crate) fn new(snapshot: &Snapshot, facts: &StackFactsTable, layers: &mut Layers) -> Self {
         let modules = modules(snapshot, layers);
@@ -93,7 +94,7 @@ impl ModuleNames {
             names: HashMap::default(),
         };
         // The whole model is one of the outermost modules called.
-        for (root, _) in roots {
+        for (root, _) in roots.into_iter().take(Self::MAX_ROOTS) {
             if matcher.match_level(root, 0, 0) {
                 break;
             }
@@ -136,9 +137,11 @@ fn modules(snapshot: &Snapshot, layers: &mut Layers) -> Vec<Module> {
             if !is_module_path(name) || path.split('.').count() > ModuleNames::MAX_DEPTH as usize {
                 continue;
             }
+            if modules.len() > ModuleNames::MAX_MODULES {
+                return Vec::new();
+            }
             let mut at = 0;
-            for (position, part) in path.match_indices('.').chain([(path.len(), "")]) {
-                let _ = part;
+            for (position, _) in path.match_indices('.').chain([(path.len(), "")]) {
                 let prefix = path.get(..position).unwrap_or(path);
                 let own = prefix.rsplit('.').next().unwrap_or(prefix);
                 at = match lookup.get(&(at, own.to_owned())) {
@@ -147,11 +150,11 @@ fn modules(snapshot: &Snapshot, layers: &mut Layers) -> Vec<Module> {
                         let new = modules.len();
                         modules.push(Module {
                             layer: layers.intern_recorded(prefix),
-                            name: own.to_owned(),
                             ..Module::default()
                         });
                         if let Some(parent) = modules.get_mut(at) {
                             parent.children.push(new);
+                            parent.has_named_child |= own.bytes().any(|b| !b.is_ascii_digit());
                         }
                         lookup.insert((at, own.to_owned()), new);
                         new
@@ -159,6 +162,7 @@ fn modules(snapshot: &Snapshot, layers: &mut Layers) -> Vec<Module> {
                 };
             }
             if let Some(module) = modules.get_mut(at)
+                && module.parameters.len() < ModuleNames::MAX_PARAMETERS
                 && !module.parameters.iter().any(|known| known == parameter)
             {
                 module.parameters.push(parameter.to_owned());
@@ -186,10 +190,7 @@ impl Matcher<'_> {
             // A list stands for its members unless it is called itself.
             while let Some(&next) = waiting.last()
                 && kind != Some("container")
-                && self
-                    .modules
-                    .get(next)
-                    .is_some_and(|m| m.is_list(&self.modules))
+                && self.modules.get(next).is_some_and(Module::is_list)
             {
                 waiting.pop();
                 let members = self.modules.get(next).map(|m| m.children.clone());
@@ -236,7 +237,7 @@ impl Matcher<'_> {
                 module.has_only(&["weight", "bias"])
             }
             Some("sparse") => module.has_only(&["weight"]),
-            Some("container") => module.is_list(&self.modules),
+            Some("container") => module.is_list(),
             Some("activation") => module
                 .parameters
                 .iter()

@@ -8,6 +8,9 @@
 //!                      at::detail::_empty_generic
 //! ```
 
+/// Of longer symbols only the beginning is looked at.
+const MAX_BYTES: usize = 8 * 1024;
+
 /// The qualified name of a demangled C++ function, without template arguments, parameters, return
 /// type, `(anonymous namespace)::` and `[clone …]`. A C function's name comes back unchanged.
 #[must_use]
@@ -15,7 +18,9 @@ pub fn short_native_name(demangled: &str) -> String {
     let mut out = String::with_capacity(64);
     let mut angle = 0_u32;
     let mut round = 0_u32;
-    let mut rest = demangled;
+    let mut rest = demangled
+        .get(..demangled.floor_char_boundary(MAX_BYTES))
+        .unwrap_or("");
     while let Some(character) = rest.chars().next() {
         if let Some(after) = rest.strip_prefix("(anonymous namespace)::") {
             rest = after;

@@ -52,17 +52,18 @@ impl Steps {
             .or_else(|| from_metadata(snapshot, trace, metadata))
             .or_else(|| from_optimizer(trace, phases))
             .unwrap_or_default();
-        let values = requested_bytes(trace, replay);
+        let mut changes = replay.requested.steps().peekable();
+        let mut now = replay.requested.first();
         for step in &mut found.steps {
-            // The moments of the step's events, and the one it starts from.
-            let mut best = (
-                step.start,
-                values.get(step.start as usize).copied().unwrap_or(0),
-            );
-            for moment in step.start..=step.end {
-                let bytes = values.get(moment as usize).copied().unwrap_or(0);
-                if bytes > best.1 {
-                    best = (moment, bytes);
+            // The value the step starts from, and every change in it.
+            while let Some((_, value)) = changes.next_if(|(moment, _)| *moment <= step.start) {
+                now = value;
+            }
+            let mut best = (step.start, now);
+            while let Some((moment, value)) = changes.next_if(|(moment, _)| *moment <= step.end) {
+                now = value;
+                if value > best.1 {
+                    best = (moment, value);
                 }
             }
             (step.peak_moment, step.peak_bytes) = best;
@@ -91,29 +92,6 @@ impl Steps {
             .max_by_key(|(index, step)| (step.peak_bytes, std::cmp::Reverse(*index)))
             .map(|(index, _)| index)
     }
-}
-
-/// Requested bytes of active allocations at every moment.
-fn requested_bytes(trace: &Trace, replay: &DeviceReplay) -> Vec<u64> {
-    let moments = trace.events.len() + 1;
-    let mut change = vec![0_i128; moments];
-    for id in replay.allocations.ids() {
-        let allocation = replay.allocations.get(id);
-        if let Some(at) = change.get_mut(allocation.born as usize) {
-            *at += i128::from(allocation.requested);
-        }
-        if let Some(at) = change.get_mut(allocation.died as usize) {
-            *at -= i128::from(allocation.requested);
-        }
-    }
-    let mut sum = 0_i128;
-    change
-        .into_iter()
-        .map(|change| {
-            sum += change;
-            u64::try_from(sum).unwrap_or(0)
-        })
-        .collect()
 }
 
 /// `ProfilerStep#12` as (`ProfilerStep`, 12).

@@ -1,7 +1,10 @@
 //! What to change after a failed allocation: true of this file, ranked by what it frees.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 
+use crate::allocator::{Recording, WhatIf, simulate_recordings};
 use crate::attribution::{Attribution, By, Category};
 use crate::replay::DeviceReplay;
 use crate::snapshot::{DeviceId, Snapshot};
@@ -18,6 +21,9 @@ pub enum Certainty {
     /// The bytes are counted, but that they are what they are called was inferred, or how many of
     /// them go depends on the program.
     UpperBound,
+    /// The recorded requests were run again on the allocator's model with that setting and the
+    /// same memory; the model agrees with everything recorded.
+    Simulated,
 }
 
 /// One thing to change.
@@ -46,11 +52,13 @@ pub fn advise(
     verdict: &OomVerdict,
 ) -> Vec<Advice> {
     let mut list = Vec::new();
-    arrangement(snapshot, verdict, &mut list);
+    arrangement(snapshot, replay, verdict, &mut list);
     holders(snapshot, replay, attribution, verdict, &mut list);
     surroundings(verdict, &mut list);
     for advice in &mut list {
-        advice.is_enough = advice.frees_bytes >= verdict.missing_bytes;
+        if advice.certainty != Certainty::Simulated {
+            advice.is_enough = advice.frees_bytes >= verdict.missing_bytes;
+        }
     }
     // What addresses the class comes first, then what frees most.
     let fits = |advice: &Advice| {
@@ -83,29 +91,19 @@ fn advice(
 }
 
 /// Advice about how free memory is arranged.
-fn arrangement(snapshot: &Snapshot, verdict: &OomVerdict, list: &mut Vec<Advice>) {
+fn arrangement(
+    snapshot: &Snapshot,
+    replay: &DeviceReplay,
+    verdict: &OomVerdict,
+    list: &mut Vec<Advice>,
+) {
     let evidence = &verdict.evidence;
     let parts = &evidence.parts;
     if !verdict.class.is_fragmentation() && verdict.class != OomClass::Capacity {
         return;
     }
-    let stranded = evidence.compatible_free_bytes;
-    if !evidence.expandable_segments && stranded > 0 {
-        let mut found = advice(
-            "Turn on expandable segments",
-            format!(
-                "{} lie free in {} gaps of the right stream and pool, the largest {}. With \
-                 expandable segments a segment grows in place, so such gaps can join. How much \
-                 of them goes depends on where live blocks end up.",
-                units::bytes(stranded),
-                evidence.compatible_gaps,
-                units::bytes(evidence.compatible_largest_bytes),
-            ),
-            stranded,
-            Certainty::UpperBound,
-        );
-        found.setting = Some(set_conf(snapshot, "expandable_segments:True"));
-        list.push(found);
+    if !evidence.expandable_segments && evidence.compatible_free_bytes > 0 {
+        list.push(expandable(snapshot, replay, verdict));
     }
     if parts.pending_bytes > 0 {
         list.push(advice(
@@ -145,6 +143,94 @@ fn arrangement(snapshot: &Snapshot, verdict: &OomVerdict, list: &mut Vec<Advice>
             Certainty::Exact,
         ));
     }
+}
+
+/// Advice on expandable segments: by simulation where the recording can be replayed exactly,
+/// else by the free bytes that could join.
+fn expandable(snapshot: &Snapshot, replay: &DeviceReplay, verdict: &OomVerdict) -> Advice {
+    const OPTION: &str = "expandable_segments:True";
+    let evidence = &verdict.evidence;
+    let stranded = evidence.compatible_free_bytes;
+    let gaps = format!(
+        "{} lie free in {} gaps of the right stream and pool, the largest {}. With expandable \
+         segments a segment grows in place, so that such gaps can join.",
+        units::bytes(stranded),
+        evidence.compatible_gaps,
+        units::bytes(evidence.compatible_largest_bytes),
+    );
+    let setting = set_conf(snapshot, OPTION);
+    let conf = setting.split_once('=').map_or("", |(_, conf)| conf);
+    let is_first = super::oom_events(snapshot, replay).first() == Some(&evidence.event);
+    let outcome = is_first
+        .then(|| outcome_with(snapshot, replay.device, conf))
+        .flatten();
+    let mut found = match outcome {
+        Some(Outcome {
+            fails_at: None,
+            reserved_peak_bytes,
+        }) => Advice {
+            is_enough: true,
+            ..advice(
+                "Turn on expandable segments",
+                format!(
+                    "{gaps} Simulated: with this setting and the same memory every recorded request \
+                     is served, this one included, with at most {} reserved. What the program \
+                     would have asked for afterwards is not in the file.",
+                    units::bytes(reserved_peak_bytes)
+                ),
+                stranded.max(verdict.missing_bytes),
+                Certainty::Simulated,
+            )
+        },
+        Some(Outcome {
+            fails_at: Some(event),
+            ..
+        }) => advice(
+            "Expandable segments alone would not have been enough",
+            format!(
+                "{gaps} Simulated: with this setting and the same memory the recorded program \
+                 still runs out, at event {event} (here: {}).",
+                evidence.event
+            ),
+            0,
+            Certainty::Simulated,
+        ),
+        None => advice(
+            "Turn on expandable segments",
+            format!("{gaps} How much of them goes depends on where live blocks end up."),
+            stranded,
+            Certainty::UpperBound,
+        ),
+    };
+    let helps = found.is_enough || found.certainty != Certainty::Simulated;
+    found.setting = helps.then_some(setting);
+    found
+}
+
+/// How the recorded program ends under another setting.
+struct Outcome {
+    fails_at: Option<u32>,
+    reserved_peak_bytes: u64,
+}
+
+/// Runs the recorded program of `device` again with `conf` and the memory it had; None unless the
+/// model agrees with the whole recording.
+fn outcome_with(snapshot: &Snapshot, device: DeviceId, conf: &str) -> Option<Outcome> {
+    let recording = Recording::new(snapshot, device);
+    if !recording.fidelity.is_exact() {
+        return None;
+    }
+    let what_if = WhatIf {
+        conf: Some(conf.to_owned()),
+        ..WhatIf::default()
+    };
+    let go_on = &mut |_, _| ControlFlow::Continue(());
+    let simulation = simulate_recordings(snapshot, &[recording], &what_if, go_on).ok()?;
+    let simulated = &simulation.devices.first()?.simulated;
+    Some(Outcome {
+        fails_at: simulated.oom_event,
+        reserved_peak_bytes: simulated.reserved_peak_bytes,
+    })
 }
 
 /// Advice about who holds the memory.

@@ -9,7 +9,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::allocator::{SMALL_SIZE, SizeRules};
+use crate::allocator::{Recording, SMALL_SIZE, SizeRules};
 use crate::snapshot::{Action, DeviceId, Events, PoolId, SegmentKind, Snapshot};
 
 use super::block_map::{BlockMap, Misplaced};
@@ -83,6 +83,7 @@ pub(super) fn find(
         allocations,
         final_sizes: final_block_sizes(snapshot, device),
         learned: HashMap::default(),
+        solved: HashMap::default(),
         unsure: HashMap::default(),
         layout: Layout::default(),
         sizes: Vec::new(),
@@ -90,9 +91,12 @@ pub(super) fn find(
         kinds: Vec::new(),
     };
     finder.run();
-    if !finder.learned.is_empty() {
-        // The first run learned where the slack of earlier blocks must end; the second uses that
-        // from the start.
+    if finder.layout.unsure_blocks > 0 {
+        finder.solved = solved_sizes(snapshot, device);
+    }
+    if !finder.learned.is_empty() || !finder.solved.is_empty() {
+        // The first run learned where the slack of earlier blocks must end, or that the allocator
+        // has to be replayed to tell; the second uses that from the start.
         finder.run();
     }
     let Finder {
@@ -232,6 +236,17 @@ impl<V: FnMut(Step<'_>)> Walker<'_, V> {
     }
 }
 
+/// Sizes of the blocks that were live before recording, by address, under which the allocator's
+/// own rules lead to every recorded address; empty if no such sizes were found.
+fn solved_sizes(snapshot: &Snapshot, device: DeviceId) -> HashMap<u64, u64, FixedState> {
+    let recording = Recording::new(snapshot, device);
+    if !recording.fidelity.is_exact() {
+        return HashMap::default();
+    }
+    let blocks = recording.program.start.blocks.iter();
+    blocks.map(|block| (block.address, block.size)).collect()
+}
+
 /// Sizes of the blocks that are active at the end, by address.
 fn final_block_sizes(snapshot: &Snapshot, device: DeviceId) -> HashMap<u64, u64, FixedState> {
     let segments = snapshot.segments.of_device(device);
@@ -293,6 +308,8 @@ struct Finder<'a> {
     final_sizes: HashMap<u64, u64, FixedState>,
     /// Sizes of blocks from before recording that a later event proved.
     learned: HashMap<AllocationId, u64, FixedState>,
+    /// Sizes of blocks from before recording that make a replay of the allocator exact.
+    solved: HashMap<u64, u64, FixedState>,
     /// Blocks from before recording with a possible slack that nothing has proved yet, with the
     /// bytes in question.
     unsure: HashMap<AllocationId, u64, FixedState>,
@@ -354,12 +371,13 @@ impl Finder<'_> {
                 if let Some(&size) = self.learned.get(&id) {
                     self.sizes[row] = size;
                 } else if room > rounded && !rules.should_split(span.kind, room, rounded) {
-                    self.sizes[row] = room;
+                    self.sizes[row] = self.solved_size(&block).unwrap_or(room);
                     self.unsure.insert(id, room - rounded);
                 } else if span.kind == SegmentKind::Large && !span.is_expandable {
                     // Part of a longer gap may be slack too, from when the gap was shorter.
                     let most = room.saturating_sub(rounded).min(SMALL_SIZE);
                     if most > 0 {
+                        self.sizes[row] = self.solved_size(&block).unwrap_or(rounded);
                         self.unsure.insert(id, most);
                     }
                 }
@@ -380,6 +398,11 @@ impl Finder<'_> {
         alive
             .then(|| self.final_sizes.get(&allocation.address).copied())
             .flatten()
+    }
+
+    /// The size that a replay of the allocator found, if it was asked for.
+    fn solved_size(&self, allocation: &Allocation) -> Option<u64> {
+        self.solved.get(&allocation.address).copied()
     }
 
     fn born(&mut self, map: &mut BlockMap, row: usize, id: AllocationId) {

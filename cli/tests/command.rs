@@ -1,0 +1,238 @@
+//! The command as a user runs it: output, exit codes, JSON schemas.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../samples")
+        .join(name)
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gpumemprof"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn run_on(verb: &str, file: &str, more: &[&str]) -> Output {
+    let path = sample(file);
+    let mut arguments = vec![verb, path.to_str().unwrap()];
+    arguments.extend(more);
+    run(&arguments)
+}
+
+fn json(verb: &str, file: &str, more: &[&str]) -> Value {
+    let mut more = more.to_vec();
+    more.push("--json");
+    let output = run_on(verb, file, &more);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{verb} {file}: {errors}");
+    assert!(output.stderr.is_empty(), "{verb} {file}: {errors}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn stats_keep_their_contract() {
+    let stats = json("stats", "two-devices.pickle.gz", &[]);
+    assert_eq!(stats["schema"], "gpumemprof.stats/1");
+    assert!(
+        stats["file"]
+            .as_str()
+            .unwrap()
+            .ends_with("two-devices.pickle.gz")
+    );
+    assert_eq!(stats["torch_format"], "2.14+");
+    assert!(stats["warnings"].is_array());
+    let devices = stats["devices"].as_array().unwrap();
+    let numbers: Vec<i64> = devices
+        .iter()
+        .map(|d| d["device"].as_i64().unwrap())
+        .collect();
+    assert_eq!(numbers, [0, 1]);
+    // The allocator's own counters at the end of that program.
+    let first = &devices[0];
+    assert_eq!(first["requested_peak_bytes"], 1_604_784_232_u64);
+    assert_eq!(first["reserved_peak_bytes"], 1_767_899_136_u64);
+    assert_eq!(first["allocated_final_bytes"], 344_686_592_u64);
+    assert_eq!(first["active_final_bytes"], 344_686_592_u64);
+    assert_eq!(first["requested_final_bytes"], 337_870_848_u64);
+    assert_eq!(first["reserved_final_bytes"], 1_767_899_136_u64);
+    assert_eq!(first["ooms"], 0);
+    assert!(first["peak_event"].is_u64());
+}
+
+#[test]
+fn every_verb_reads_every_sample() {
+    let mut names: Vec<String> = std::fs::read_dir(sample(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".pickle"))
+        .collect();
+    names.sort();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in &names {
+        for verb in ["stats", "peak", "allocations", "fragmentation", "oom"] {
+            let value = json(verb, name, &[]);
+            assert_eq!(value["schema"], format!("gpumemprof.{verb}/1"), "{name}");
+            let text = run_on(verb, name, &[]);
+            assert!(text.status.success(), "{verb} {name}");
+            assert!(!text.stdout.is_empty(), "{verb} {name}");
+            assert!(
+                !text.stdout.contains(&0x1b),
+                "{verb} {name}: colours in a pipe"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_oom_is_explained() {
+    let report = json(
+        "oom",
+        "oom-variable-length.pickle",
+        &["--device-total", "3GiB"],
+    );
+    let oom = &report["ooms"][0];
+    assert_eq!(oom["class"], "fragmentation_spread");
+    let evidence = &oom["evidence"];
+    assert_eq!(evidence["requested_bytes"], 250 << 20);
+    assert_eq!(evidence["device_free_bytes"], 218 << 20);
+    assert_eq!(evidence["compatible_largest_bytes"], 48 << 20);
+    assert_eq!(oom["missing_bytes"], 32 << 20);
+    let reserved = evidence["parts"]["reserved_bytes"].as_u64().unwrap();
+    let outside = evidence["outside_bytes"].as_u64().unwrap();
+    assert_eq!(reserved + outside + (218 << 20), 3 << 30);
+    assert!(!oom["advice"].as_array().unwrap().is_empty());
+
+    let report = json("oom", "oom-expandable-torch-2.6.pickle", &[]);
+    let advice = report["ooms"][0]["advice"].to_string();
+    assert!(
+        !advice.contains("expandable_segments:True"),
+        "it is on already: {advice}"
+    );
+}
+
+#[test]
+fn the_groups_of_a_moment_add_up() {
+    for by in [
+        "layer", "stack", "function", "file", "line", "category", "metadata",
+    ] {
+        for at in ["peak", "oom", "start", "end", "100", "0.05s"] {
+            let report = json(
+                "peak",
+                "oom-variable-length.pickle",
+                &["--by", by, "--at", at],
+            );
+            let groups = report["groups"].as_array().unwrap();
+            let sum: u64 = groups
+                .iter()
+                .map(|g| g["requested_bytes"].as_u64().unwrap())
+                .sum();
+            assert_eq!(
+                Some(sum),
+                report["requested_bytes"].as_u64(),
+                "by {by} at {at}"
+            );
+            let shares = ["recorded_bytes", "inferred_bytes", "unknown_bytes"];
+            let shares: u64 = shares.iter().map(|key| report[key].as_u64().unwrap()).sum();
+            assert_eq!(shares, sum, "by {by} at {at}");
+        }
+    }
+}
+
+#[test]
+fn allocations_are_filtered_and_sorted() {
+    let file = "oom-variable-length.pickle";
+    let all = json("allocations", file, &["-n", "0", "--live-at", "peak"]);
+    let rows = all["allocations"].as_array().unwrap();
+    assert_eq!(rows.len() as u64, all["matching"].as_u64().unwrap());
+    let sizes: Vec<u64> = rows
+        .iter()
+        .map(|r| r["requested_bytes"].as_u64().unwrap())
+        .collect();
+    assert!(sizes.is_sorted_by(|a, b| a >= b));
+    let peak = json("peak", file, &[])["requested_bytes"].as_u64().unwrap();
+    assert_eq!(sizes.iter().sum::<u64>(), peak);
+    let some = json(
+        "allocations",
+        file,
+        &["-n", "0", "--filter", "cross_entropy"],
+    );
+    let some = some["allocations"].as_array().unwrap();
+    assert!(!some.is_empty());
+    assert!(
+        some.iter()
+            .all(|row| row.to_string().contains("cross_entropy"))
+    );
+}
+
+#[test]
+fn bad_files_end_with_1_and_say_why() {
+    let mut broken = tempfile::NamedTempFile::new().unwrap();
+    broken
+        .write_all(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
+        .unwrap();
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let missing = sample("no such file.pickle");
+    for path in [broken.path(), empty.path(), &missing, &sample("")] {
+        for verb in ["stats", "peak", "allocations", "fragmentation", "oom"] {
+            let output = run(&[verb, path.to_str().unwrap()]);
+            assert_eq!(output.status.code(), Some(1), "{verb} {}", path.display());
+            assert!(output.stdout.is_empty());
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert!(message.starts_with("error: "), "{message}");
+            assert!(message.contains(path.to_str().unwrap()), "{message}");
+        }
+    }
+    let output = run(&["stats", broken.path().to_str().unwrap()]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.contains("GLOBAL") && message.contains("os.system"),
+        "{message}"
+    );
+}
+
+#[test]
+fn bad_usage_ends_with_2() {
+    for arguments in [
+        &["stats"][..],
+        &["nonsense"],
+        &["stats", "x", "--nonsense"],
+        &["peak", "x", "--by", "colour"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+    }
+    let output = run_on("peak", "ring-buffer.pickle", &["--at", "yesterday"]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = run_on("peak", "ring-buffer.pickle", &["--at", "99999999"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn help_and_completions_are_there() {
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("fragmentation")
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        assert!(script.status.success());
+        assert!(
+            String::from_utf8(script.stdout)
+                .unwrap()
+                .contains("gpumemprof")
+        );
+    }
+}

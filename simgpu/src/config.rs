@@ -1,0 +1,285 @@
+//! What the user asked to be simulated, from environment variables.
+
+use crate::ffi::complain;
+use crate::gpu_model::{self, GpuModel};
+
+/// Devices that can be simulated at once: one address window each.
+pub(crate) const MAX_DEVICES: usize = 8;
+
+/// A process that is not simulated but holds memory of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OtherProcess {
+    /// The board.
+    pub(crate) device: usize,
+    /// Its process id, as NVML shows it.
+    pub(crate) pid: u32,
+    /// Bytes it holds.
+    pub(crate) bytes: u64,
+}
+
+/// A fault that NVML reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum NvmlFault {
+    /// All is well.
+    #[default]
+    None,
+    /// `nvmlInit` finds no driver.
+    NoDriver,
+    /// Process lists and counters need a permission that the caller lacks.
+    NoPermission,
+    /// The GPU has fallen off the bus after this many memory queries of a process.
+    LostAfter(u64),
+}
+
+/// The simulated machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// The GPU model of every board.
+    pub(crate) model: GpuModel,
+    /// Boards.
+    pub(crate) devices: usize,
+    /// Memory of each board that programs can use, bytes.
+    pub(crate) capacity: u64,
+    /// Bytes that every process holds on a device from its first use of it, beyond what it allocates.
+    pub(crate) context: u64,
+    /// Bytes that the driver keeps to itself: in NVML's total, in nobody's reach.
+    pub(crate) reserved: u64,
+    /// Processes outside the simulation.
+    pub(crate) others: Vec<OtherProcess>,
+    /// How often an event answers "not ready" after it was recorded, before it is done.
+    pub(crate) pending: u32,
+    /// What NVML reports as broken.
+    pub(crate) nvml_fault: NvmlFault,
+    /// File with the counters that processes share; `None`: this process alone.
+    pub(crate) state: Option<String>,
+    /// Physical boards that the runtime shows to this process, in its order.
+    pub(crate) visible: Vec<usize>,
+}
+
+impl Config {
+    /// Reads the process environment. A value that cannot be read is complained about on stderr and
+    /// the default is used.
+    pub(crate) fn from_env() -> Self {
+        Self::from_lookup(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// Reads settings through `lookup`.
+    pub(crate) fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Self {
+        let parsed = |name: &str, parse: &dyn Fn(&str) -> Option<u64>, default: u64| -> u64 {
+            match lookup(name) {
+                None => default,
+                Some(value) => parse(&value).unwrap_or_else(|| {
+                    complain(&format!(
+                        "{name}={value}: not understood, {default} is used"
+                    ));
+                    default
+                }),
+            }
+        };
+        let number = |value: &str| value.trim().parse().ok();
+        let model = match lookup("SIMGPU_MODEL") {
+            None => gpu_model::DEFAULT_MODEL,
+            Some(key) => gpu_model::find(&key).unwrap_or_else(|| {
+                let known: Vec<_> = gpu_model::MODELS.iter().map(|m| m.key).collect();
+                complain(&format!(
+                    "SIMGPU_MODEL={key}: not one of {known:?}, h100 is used"
+                ));
+                gpu_model::DEFAULT_MODEL
+            }),
+        };
+        let devices = parsed("SIMGPU_DEVICES", &number, 1);
+        let devices = usize::try_from(devices)
+            .unwrap_or(MAX_DEVICES)
+            .min(MAX_DEVICES);
+        let others = lookup("SIMGPU_OTHERS").map_or_else(Vec::new, |text| {
+            parse_others(&text).unwrap_or_else(|| {
+                complain(&format!(
+                    "SIMGPU_OTHERS={text}: expected [DEVICE/]PID=SIZE,..., as in 4242=10GiB,1/4243=512MiB; none is used"
+                ));
+                Vec::new()
+            })
+        });
+        let nvml_fault = lookup("SIMGPU_NVML_FAULT").map_or(NvmlFault::None, |text| {
+            parse_fault(&text).unwrap_or_else(|| {
+                complain(&format!(
+                    "SIMGPU_NVML_FAULT={text}: expected no-driver, no-permission, lost or lost-after=N; none is used"
+                ));
+                NvmlFault::None
+            })
+        });
+        let visible = visible_devices(lookup("CUDA_VISIBLE_DEVICES").as_deref(), devices);
+        Self {
+            model,
+            devices,
+            capacity: parsed("SIMGPU_CAPACITY", &parse_size, model.memory_mib << 20),
+            context: parsed("SIMGPU_CONTEXT", &parse_size, 0),
+            reserved: parsed("SIMGPU_RESERVED", &parse_size, 0),
+            others,
+            pending: u32::try_from(parsed("SIMGPU_PENDING", &number, 0)).unwrap_or(u32::MAX),
+            nvml_fault,
+            state: lookup("SIMGPU_STATE"),
+            visible,
+        }
+    }
+
+    /// Bytes that processes outside the simulation hold on a board.
+    pub(crate) fn others_bytes(&self, device: usize) -> u64 {
+        self.others
+            .iter()
+            .filter(|other| other.device == device)
+            .fold(0, |sum, other| sum.saturating_add(other.bytes))
+    }
+}
+
+/// A number of bytes: `N`, `NKiB`, `NMiB`, `NGiB` (the `iB` or `B` may be left out; always powers of
+/// 1024), with a fraction if it comes out whole.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let whole: u64 = whole.parse().ok()?;
+    let mut bytes = whole.checked_mul(scale)?;
+    if !fraction.is_empty() {
+        let divisor = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+        let parts = fraction.parse::<u64>().ok()?.checked_mul(scale)?;
+        bytes = bytes.checked_add(parts / divisor)?;
+    }
+    Some(bytes)
+}
+
+fn parse_others(text: &str) -> Option<Vec<OtherProcess>> {
+    text.split(',')
+        .map(|entry| {
+            let (who, size) = entry.split_once('=')?;
+            let (device, pid) = who.split_once('/').unwrap_or(("0", who));
+            Some(OtherProcess {
+                device: device.trim().parse().ok()?,
+                pid: pid.trim().parse().ok()?,
+                bytes: parse_size(size)?,
+            })
+        })
+        .collect()
+}
+
+fn parse_fault(text: &str) -> Option<NvmlFault> {
+    Some(match text {
+        "no-driver" => NvmlFault::NoDriver,
+        "no-permission" => NvmlFault::NoPermission,
+        "lost" => NvmlFault::LostAfter(0),
+        _ => NvmlFault::LostAfter(text.strip_prefix("lost-after=")?.parse().ok()?),
+    })
+}
+
+/// The UUID of a board, as `nvidia-smi -L` prints it.
+pub(crate) fn uuid_text(device: usize) -> String {
+    let bytes = uuid(device);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (a, rest) = hex.split_at(8);
+    let (b, rest) = rest.split_at(4);
+    let (c, rest) = rest.split_at(4);
+    let (d, e) = rest.split_at(4);
+    format!("GPU-{a}-{b}-{c}-{d}-{e}")
+}
+
+/// The UUID of a board: the ASCII text `simgpu` and its number.
+pub(crate) fn uuid(device: usize) -> [u8; 16] {
+    let mut bytes = *b"simgpu\x40\x00\x80\x00\x00\x00\x00\x00\x00\x00";
+    bytes[15] = u8::try_from(device).unwrap_or(u8::MAX);
+    bytes
+}
+
+/// `CUDA_VISIBLE_DEVICES` as the CUDA Programming Guide defines it: numbers or UUID prefixes; the
+/// first entry that names no board ends the list.
+fn visible_devices(setting: Option<&str>, devices: usize) -> Vec<usize> {
+    let Some(setting) = setting else {
+        return (0..devices).collect();
+    };
+    let mut visible = Vec::new();
+    for entry in setting.split(',').map(str::trim) {
+        let board = match entry.parse::<usize>() {
+            Ok(number) => Some(number).filter(|&number| number < devices),
+            Err(_) if entry.starts_with("GPU-") => {
+                (0..devices).find(|&device| uuid_text(device).starts_with(entry))
+            }
+            Err(_) => None,
+        };
+        match board {
+            Some(board) if !visible.contains(&board) => visible.push(board),
+            _ => break,
+        }
+    }
+    visible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(settings: &[(&str, &str)]) -> Config {
+        Config::from_lookup(&|name| {
+            settings
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("1024"), Some(1024));
+        assert_eq!(parse_size("80GiB"), Some(80 << 30));
+        assert_eq!(parse_size("2.5g"), Some((5 << 30) / 2));
+        assert_eq!(parse_size("3 MB"), Some(3 << 20));
+        assert_eq!(parse_size("-1"), None);
+        assert_eq!(parse_size("12parsecs"), None);
+        assert_eq!(parse_size("99999999999999999999"), None);
+    }
+
+    #[test]
+    fn defaults_are_one_h100() {
+        let config = config(&[]);
+        assert_eq!(config.model.key, "h100");
+        assert_eq!((config.devices, config.capacity), (1, 81_559 << 20));
+        assert_eq!((config.context, config.reserved, config.pending), (0, 0, 0));
+        assert_eq!(config.visible, [0]);
+    }
+
+    #[test]
+    fn others_and_faults() {
+        let config = config(&[
+            ("SIMGPU_DEVICES", "2"),
+            ("SIMGPU_OTHERS", "4242=10GiB,1/7=1MiB,8=1KiB"),
+            ("SIMGPU_NVML_FAULT", "lost-after=3"),
+        ]);
+        assert_eq!(config.others_bytes(0), (10 << 30) + 1024);
+        assert_eq!(config.others_bytes(1), 1 << 20);
+        assert_eq!(config.nvml_fault, NvmlFault::LostAfter(3));
+    }
+
+    #[test]
+    fn visible_devices_follow_the_programming_guide() {
+        let uuid = uuid_text(2);
+        let cases: [(&str, &[usize]); 6] = [
+            ("1,0", &[1, 0]),
+            ("0,-1,1", &[0]),
+            ("3,9,1", &[3]),
+            (&uuid, &[2]),
+            ("NoDevFiles", &[]),
+            ("1,1", &[1]),
+        ];
+        for (setting, expected) in cases {
+            assert_eq!(visible_devices(Some(setting), 4), expected, "{setting}");
+        }
+    }
+}
