@@ -62,15 +62,9 @@ def library() -> Path:
     if named := os.environ.get("SIMGPU_LIB"):
         return Path(named).resolve()
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    built = [
-        path
-        for profile in ("release", "debug")
-        if (path := target / profile / "libsimgpu.so").exists()
-    ]
+    built = [path for profile in ("release", "debug") if (path := target / profile / "libsimgpu.so").exists()]
     if not built:
-        raise FileNotFoundError(
-            f"no libsimgpu.so under {target}: run `cargo build -p simgpu` first"
-        )
+        raise FileNotFoundError(f"no libsimgpu.so under {target}: run `cargo build -p simgpu` first")
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
@@ -86,9 +80,7 @@ def names_folder(lib: Path) -> Path:
     return folder
 
 
-def environment(
-    base: dict[str, str] | None = None, **settings: object
-) -> dict[str, str]:
+def environment(base: dict[str, str] | None = None, **settings: object) -> dict[str, str]:
     """The environment (`os.environ` or `base`) in which programs see the simulated device.
 
     `settings` are the options of the command line: model, devices, capacity, context, reserved, others,
@@ -97,9 +89,7 @@ def environment(
     env = dict(os.environ if base is None else base)
     lib = library()
     env["LD_PRELOAD"] = ":".join(filter(None, [str(lib), env.get("LD_PRELOAD")]))
-    env["LD_LIBRARY_PATH"] = ":".join(
-        filter(None, [str(names_folder(lib)), env.get("LD_LIBRARY_PATH")])
-    )
+    env["LD_LIBRARY_PATH"] = ":".join(filter(None, [str(names_folder(lib)), env.get("LD_LIBRARY_PATH")]))
     for option, value in settings.items():
         if value is not None:
             env[SETTINGS[option]] = str(value)
@@ -107,41 +97,27 @@ def environment(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], usage="%(prog)s [options] -- COMMAND ..."
-    )
-    parser.add_argument(
-        "--model", help="h100 (default), h200, a100-40, a100-80, l4, rtx4090"
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], usage="%(prog)s [options] -- COMMAND ...")
+    parser.add_argument("--model", help="h100 (default), h200, a100-40, a100-80, l4, rtx4090")
     parser.add_argument("--devices", type=int, help="boards, 1 to 8 (default 1)")
-    parser.add_argument(
-        "--capacity", help="memory of each board, as in 24GiB (default: the model's)"
-    )
-    parser.add_argument(
-        "--context", help="memory each process holds beyond its allocations (default 0)"
-    )
+    parser.add_argument("--capacity", help="memory of each board, as in 24GiB (default: the model's)")
+    parser.add_argument("--context", help="memory each process holds beyond its allocations (default 0)")
     parser.add_argument(
         "--reserved",
         help="memory the driver keeps: in NVML's total, usable by none (default 0)",
     )
-    parser.add_argument(
-        "--others", help="processes outside the simulation: [DEVICE/]PID=SIZE,..."
-    )
+    parser.add_argument("--others", help="processes outside the simulation: [DEVICE/]PID=SIZE,...")
     parser.add_argument(
         "--pending",
         type=int,
         help="queries a recorded event answers with 'not ready' (default 0)",
     )
-    parser.add_argument(
-        "--nvml-fault", help="no-driver, no-permission, lost, lost-after=N"
-    )
+    parser.add_argument("--nvml-fault", help="no-driver, no-permission, lost, lost-after=N")
     parser.add_argument(
         "--state",
         help="counters file shared with other launches (default: one of this launch)",
     )
-    parser.add_argument(
-        "command", nargs=argparse.REMAINDER, help="the program and its arguments"
-    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="the program and its arguments")
     options = vars(parser.parse_args())
     command = options.pop("command")
     if command[:1] == ["--"]:

@@ -69,9 +69,7 @@ def main() -> None:
     versions = sys.argv[1:] or list(WITHOUT_DEPENDENCIES)
     for version in versions:
         if version not in WITHOUT_DEPENDENCIES:
-            sys.exit(
-                f"no environment for torch {version}: known are {', '.join(WITHOUT_DEPENDENCIES)}"
-            )
+            sys.exit(f"no environment for torch {version}: known are {', '.join(WITHOUT_DEPENDENCIES)}")
         install(version)
 
 

@@ -1,5 +1,7 @@
 //! Files that lie: each ends in a clear error, soon, and runs nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::encode;
@@ -455,4 +457,20 @@ fn reading_can_be_cancelled() {
         let result = read_bytes(&bytes, &ReadOptions::default(), &mut stop);
         assert!(matches!(result, Err(ReadError::Cancelled)));
     }
+}
+
+/// Every input the fuzzer found worth keeping (see `fuzz/`): it ends, and does not panic.
+#[test]
+fn fuzz_corpus() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fuzz_corpus");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        match read(&bytes) {
+            Ok(snapshot) => drop(common::contents(&snapshot)),
+            Err(error) => assert!(error.to_string().len() < 1000, "{error}"),
+        }
+        files += 1;
+    }
+    assert!(files > 100, "{files} files in the corpus");
 }

@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
 
-import run as simgpu
+import run as simgpu  # noqa: E402
 
 VERSIONS = ["2.15", "2.6"]
 
@@ -22,9 +22,7 @@ VERSIONS = ["2.15", "2.6"]
 def python_of(version: str) -> Path:
     """The Python of an environment; skips the test without it."""
     named = os.environ.get(f"GPUMEMPROF_TORCH_{version.replace('.', '_')}")
-    python = (
-        Path(named) if named else ROOT / ".venv" / f"torch-{version}" / "bin" / "python"
-    )
+    python = Path(named) if named else ROOT / ".venv" / f"torch-{version}" / "bin" / "python"
     if not python.exists():
         pytest.skip(f"skipped: no {python}: run tests/install_torch.py {version}")
     return python
@@ -43,8 +41,6 @@ def launch(
     if alloc_conf:
         env["PYTORCH_CUDA_ALLOC_CONF"] = alloc_conf
     command = [python_of(version), HERE / "programs.py", program, *arguments]
-    done = subprocess.run(
-        command, check=False, env=env, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -42,22 +42,15 @@ def nvml(device: int = 0) -> dict:
     memory = Memory2(version=ctypes.sizeof(Memory2) | 2 << 24)
     memory_code = library.nvmlDeviceGetMemoryInfo_v2(handle, ctypes.byref(memory))
     room, processes = ctypes.c_uint(32), (Process * 32)()
-    process_code = library.nvmlDeviceGetComputeRunningProcesses_v3(
-        handle, ctypes.byref(room), processes
-    )
+    process_code = library.nvmlDeviceGetComputeRunningProcesses_v3(handle, ctypes.byref(room), processes)
     uuid = ctypes.create_string_buffer(96)
     library.nvmlDeviceGetUUID(handle, uuid, 96)
     return {
         "count": count.value,
         "memory_code": memory_code,
         "process_code": process_code,
-        **{
-            name: getattr(memory, name)
-            for name in ("total", "reserved", "free", "used")
-        },
-        "processes": [[p.pid, p.used] for p in processes[: room.value]]
-        if process_code == 0
-        else [],
+        **{name: getattr(memory, name) for name in ("total", "reserved", "free", "used")},
+        "processes": [[p.pid, p.used] for p in processes[: room.value]] if process_code == 0 else [],
         "uuid": uuid.value.decode(),
     }
 
@@ -65,9 +58,7 @@ def nvml(device: int = 0) -> dict:
 def nvml_elsewhere(device: int = 0) -> dict:
     """The same, asked by a process without PyTorch."""
     command = [sys.executable, __file__, "nvml", str(device)]
-    return json.loads(
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    )
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def counters(device: int = 0) -> dict:
@@ -104,9 +95,7 @@ def gpt(steps: int = 3, batch: int = 4):
             super().__init__()
             self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
             self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-            self.mlp = nn.Sequential(
-                nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-            )
+            self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
         def forward(self, x):
             h = self.norms[0](x)
@@ -145,9 +134,7 @@ def train_models() -> dict:
     import torchvision
     import transformers
 
-    peaks = {
-        "cudnn": torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled
-    }
+    peaks = {"cudnn": torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled}
 
     def step(name, model, loss_of):
         torch.cuda.reset_peak_memory_stats()
@@ -178,22 +165,14 @@ def cudnn() -> dict:
     image = torch.zeros(2, 16, 32, 32, device="cuda", requires_grad=True)
     weight = torch.zeros(32, 16, 3, 3, device="cuda", requires_grad=True)
     geometry = ((1, 1), (1, 1), (1, 1), False, (0, 0), 1)
-    results = {
-        "convolution": str(
-            torch._C._select_conv_backend(image, weight, None, *geometry)
-        )
-    }
+    results = {"convolution": str(torch._C._select_conv_backend(image, weight, None, *geometry))}
 
     def convolution_temporary() -> int:
         """Bytes that a forward pass takes beyond its output."""
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         output = F.conv2d(image, weight, padding=1)
-        return (
-            torch.cuda.max_memory_allocated()
-            - before
-            - output.numel() * output.element_size()
-        )
+        return torch.cuda.max_memory_allocated() - before - output.numel() * output.element_size()
 
     results["temporary_with"] = convolution_temporary()
     torch.backends.cudnn.enabled = False
@@ -211,17 +190,8 @@ def cudnn() -> dict:
         "CUDNN_ATTENTION",
         "MATH",
     ):
-        q, k, v = (
-            torch.zeros(
-                2, 4, 64, 64, device="cuda", dtype=torch.half, requires_grad=True
-            )
-            for _ in range(3)
-        )
-        chosen = (
-            list(SDPBackend.__members__.values())
-            if backend is None
-            else getattr(SDPBackend, backend)
-        )
+        q, k, v = (torch.zeros(2, 4, 64, 64, device="cuda", dtype=torch.half, requires_grad=True) for _ in range(3))
+        chosen = list(SDPBackend.__members__.values()) if backend is None else getattr(SDPBackend, backend)
         with sdpa_kernel(chosen):
             output = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         output.sum().backward()
@@ -272,10 +242,7 @@ def graph() -> dict:
 def two_devices() -> dict:
     import torch
 
-    tensors = [
-        torch.zeros((device + 1) * 10 * MIB, device=f"cuda:{device}")
-        for device in range(2)
-    ]
+    tensors = [torch.zeros((device + 1) * 10 * MIB, device=f"cuda:{device}") for device in range(2)]
     copied = tensors[0].to("cuda:1")
     return {
         "count": torch.cuda.device_count(),
@@ -293,9 +260,7 @@ def pending_free() -> dict:
 
     def states() -> list[str]:
         segments = torch.cuda.memory_snapshot()
-        return [
-            b["state"] for s in segments for b in s["blocks"] if b["address"] == address
-        ]
+        return [b["state"] for s in segments for b in s["blocks"] if b["address"] == address]
 
     tensor = torch.zeros(10 * MIB, device="cuda")
     address = tensor.data_ptr()
@@ -317,12 +282,39 @@ def host() -> dict:
     pinned = torch.arange(1000, dtype=torch.float32).pin_memory()
     ordinary = torch.arange(1000, dtype=torch.float32)
     device = pinned.to("cuda", non_blocking=True)
+    copy = torch.empty_like(device).copy_(device)
     torch.cuda.synchronize()
+    back = [device.cpu().sum().item(), copy[10:].cpu().sum().item()]
+    device.add_(1)
+    back.append(device.cpu().sum().item())
     return {
         "pinned": [pinned.is_pinned(), ordinary.is_pinned()],
         "kept": pinned.sum().item(),
-        "back": device.cpu().sum().item(),
+        "back": back,
     }
+
+
+def distributed(folder: str) -> dict:
+    """Data-parallel training of one rank, under torchrun."""
+    import torch
+    from torch import distributed
+
+    distributed.init_process_group("gloo")
+    rank = distributed.get_rank()
+    torch.cuda.set_device(rank)
+    model = torch.nn.Sequential(*(torch.nn.Linear(256, 256) for _ in range(4))).cuda()
+    model = torch.nn.parallel.DistributedDataParallel(model, device_ids=[rank])
+    optimizer = torch.optim.AdamW(model.parameters())
+    for _ in range(2):
+        model(torch.zeros(16, 256, device="cuda")).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    distributed.barrier()
+    result = {"pid": os.getpid(), **counters(rank), "nvml": nvml(rank)}
+    with open(os.path.join(folder, f"{rank}.json"), "w") as file:
+        json.dump(result, file)
+    distributed.destroy_process_group()
+    return result
 
 
 def agreement() -> dict:
@@ -344,10 +336,7 @@ def visible() -> dict:
 
     return {
         "count": torch.cuda.device_count(),
-        "uuids": [
-            str(torch.cuda.get_device_properties(d).uuid)
-            for d in range(torch.cuda.device_count())
-        ],
+        "uuids": [str(torch.cuda.get_device_properties(d).uuid) for d in range(torch.cuda.device_count())],
     }
 
 
@@ -375,18 +364,10 @@ def addresses() -> dict:
     gpt(steps=1)
     import torch
 
-    return {
-        "blocks": [
-            [s["address"], s["total_size"]] for s in torch.cuda.memory_snapshot()
-        ]
-    }
+    return {"blocks": [[s["address"], s["total_size"]] for s in torch.cuda.memory_snapshot()]}
 
 
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
     function = globals()[name]
-    print(
-        json.dumps(
-            function(*map(int, arguments)) if name == "nvml" else function(*arguments)
-        )
-    )
+    print(json.dumps(function(*map(int, arguments)) if name == "nvml" else function(*arguments)))

@@ -202,7 +202,8 @@ fn expandable(snapshot: &Snapshot, replay: &DeviceReplay, verdict: &OomVerdict) 
             Certainty::UpperBound,
         ),
     };
-    found.setting = Some(setting);
+    let helps = found.is_enough || found.certainty != Certainty::Simulated;
+    found.setting = helps.then_some(setting);
     found
 }
 

@@ -1,6 +1,6 @@
 //! Why a file could not be read, and what to do about it.
 
-use super::machine::Fault;
+use super::machine::{Fault, Problem};
 
 /// Why a file could not be read. Offsets are byte positions in the pickle or JSON itself, after
 /// unpacking.
@@ -136,16 +136,16 @@ pub enum ReadError {
 impl ReadError {
     /// The error for a machine's fault met at `offset`.
     pub(super) fn from_fault(fault: Fault, offset: u64) -> Self {
-        match fault {
-            Fault::Malformed(problem) => Self::Malformed {
+        match fault.into_problem() {
+            Problem::Malformed(problem) => Self::Malformed {
                 offset,
                 problem: problem.to_owned(),
             },
-            Fault::Cyclic => Self::Cyclic { offset },
-            Fault::TooDeep(limit) => Self::TooDeep { offset, limit },
-            Fault::TooLarge(what) => Self::TooLarge { offset, what },
-            Fault::NoSnapshot(found) => Self::NoSnapshot { found },
-            Fault::ChromeTrace => super::sniff::chrome_trace(),
+            Problem::Cyclic => Self::Cyclic { offset },
+            Problem::TooDeep(limit) => Self::TooDeep { offset, limit },
+            Problem::TooLarge(what) => Self::TooLarge { offset, what },
+            Problem::NoSnapshot(found) => Self::NoSnapshot { found },
+            Problem::ChromeTrace => super::sniff::chrome_trace(),
         }
     }
 }

@@ -165,7 +165,7 @@ impl<'de> Visitor<'de> for Item<'_, '_, '_> {
                 && let Some(Value::Str(key)) = driver.machine.top(0)
                 && Word::of(key) == Some(Word::TraceEvents)
             {
-                return driver.check(Err(Fault::ChromeTrace));
+                return driver.check(Err(Fault::chrome_trace()));
             }
             items.next_value_seed(Item(driver))?;
             let result = driver.machine.set_item(0);

@@ -360,6 +360,16 @@ impl Events {
         self.category.get(row)
     }
 
+    /// Sets the user metadata of `row`, as a recorder's sidecar tells it.
+    pub fn set_user_metadata(&mut self, row: usize, text: StringId) {
+        self.user_metadata.set(row, text);
+    }
+
+    /// Sets the category of `row`, as a recorder's sidecar tells it.
+    pub fn set_category(&mut self, row: usize, name: StringId) {
+        self.category.set(row, name);
+    }
+
     /// Gives back the memory that growing left over.
     pub fn shrink_to_fit(&mut self) {
         self.action.shrink_to_fit();

@@ -15,8 +15,7 @@ HERE = pathlib.Path(__file__).parent
 BASE = 0x7F00_0000_0000
 MIB = 1 << 20
 TIME = 1_700_000_000_000_000
-VERSIONS = ["1.13", "2.0", "2.1", "2.2", "2.3", "2.5", "2.8", "2.9", "2.10", "2.11", "2.12",
-            "2.13", "2.14", "2.15"]
+VERSIONS = ["1.13", "2.0", "2.1", "2.2", "2.3", "2.5", "2.8", "2.9", "2.10", "2.11", "2.12", "2.13", "2.14", "2.15"]
 
 
 def number(version):
@@ -32,8 +31,12 @@ def snapshot(version):
     v = number(version)
     main, forward, backward = frame("main", 10), frame("forward", 20), frame("backward", 30)
     if v >= 210:
-        forward |= {"fx_node_op": "call_function", "fx_node_name": "addmm",
-                    "fx_node_target": "aten.addmm.default", "fx_original_trace": "x = self.fc(x)"}
+        forward |= {
+            "fx_node_op": "call_function",
+            "fx_node_name": "addmm",
+            "fx_node_target": "aten.addmm.default",
+            "fx_original_trace": "x = self.fc(x)",
+        }
     in_forward, in_backward, at_free = [forward, main], [backward, main], [backward, main]
 
     def event(action, address, size, time, frames, metadata="", **more):
@@ -80,8 +83,7 @@ def snapshot(version):
             entry["frames"] = frames
         return entry
 
-    segment = {"device": 0, "address": BASE, "total_size": 2 * MIB, "allocated_size": 1024,
-               "active_size": 1024}
+    segment = {"device": 0, "address": BASE, "total_size": 2 * MIB, "allocated_size": 1024, "active_size": 1024}
     if v >= 200:
         segment["requested_size"] = 1000
     segment |= {"stream": 0, "segment_type": "small"}
@@ -95,10 +97,15 @@ def snapshot(version):
         return [segment]
     result = {"segments": [segment], "device_traces": [trace, []]}
     if v >= 203:
-        settings = {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64",
-                    "max_split_size": 64 * MIB, "garbage_collection_threshold": 0.8,
-                    "expandable_segments": False, "pinned_num_register_threads": 1,
-                    "release_lock_on_cudamalloc": False, "pinned_use_cuda_host_register": False}
+        settings = {
+            "PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64",
+            "max_split_size": 64 * MIB,
+            "garbage_collection_threshold": 0.8,
+            "expandable_segments": False,
+            "pinned_num_register_threads": 1,
+            "release_lock_on_cudamalloc": False,
+            "pinned_use_cuda_host_register": False,
+        }
         if v >= 209:
             settings["graph_capture_record_stream_reuse"] = False
         if v >= 213:
@@ -111,11 +118,22 @@ def snapshot(version):
             {"stage": "END", "name": "train_step#0", "time_us": TIME + 9, "device": 0},
         ]
     if v >= 214:
-        result["host_segments"] = [{
-            "device": -1, "address": 4096, "total_size": 8192, "allocated_size": 8192,
-            "active_size": 8192, "requested_size": 8192, "stream": 0, "segment_type": "small",
-            "segment_pool_id": (0, 0), "is_expandable": False, "frames": in_forward,
-            "blocks": [block(4096, 8192, 8192, "active_allocated", in_forward)]}]
+        result["host_segments"] = [
+            {
+                "device": -1,
+                "address": 4096,
+                "total_size": 8192,
+                "allocated_size": 8192,
+                "active_size": 8192,
+                "requested_size": 8192,
+                "stream": 0,
+                "segment_type": "small",
+                "segment_pool_id": (0, 0),
+                "is_expandable": False,
+                "frames": in_forward,
+                "blocks": [block(4096, 8192, 8192, "active_allocated", in_forward)],
+            }
+        ]
         result["host_traces"] = [event("segment_alloc", 4096, 8192, 7, in_forward)]
     return result
 

@@ -11,10 +11,9 @@ impl Machine {
         let mut unknown_action = None;
         let mut cpp_stack = StackId::EMPTY;
         let mut keys = 0_u64;
-        for at in start..end {
-            let Some(&(key, value)) = self.pairs.get(at) else {
-                break;
-            };
+        // Nothing below touches the scratch.
+        let pairs = std::mem::take(&mut self.pairs);
+        for &(key, value) in pairs.get(start..end).unwrap_or(&[]) {
             let Some(word) = Word::of(key) else {
                 self.notes
                     .add_text(WarningKind::UnknownKey, Shape::Event, key);
@@ -63,6 +62,7 @@ impl Machine {
                     .add_text(WarningKind::UnknownKey, Shape::Event, key),
             }
         }
+        self.pairs = pairs;
         event.stack = self.merge_stacks(event.stack, cpp_stack, Shape::Event);
         if let Some(name) = unknown_action {
             self.notes

@@ -10,7 +10,7 @@ impl Machine {
     /// The snapshot that the top value is.
     pub(crate) fn finish(mut self, fence: usize) -> Result<Snapshot, Fault> {
         let Some(top) = self.top(fence) else {
-            return Err(Fault::Malformed("the file ends without a value"));
+            return Err(Fault::malformed("the file ends without a value"));
         };
         let top = match top {
             Value::Open(slot) => self.seal(slot, Place::Value),
@@ -19,7 +19,7 @@ impl Machine {
         if let Value::Node(node) = top
             && self.nodes.depth(node) > self.max_depth
         {
-            return Err(Fault::TooDeep(self.max_depth));
+            return Err(Fault::too_deep(self.max_depth));
         }
         let raw = self.find_snapshot(top)?;
         self.stack = Vec::new();
@@ -69,12 +69,12 @@ impl Machine {
                     } else {
                         "a dict with the keys"
                     };
-                    return Err(Fault::NoSnapshot(format!("{what} {}", keys.join(", "))));
+                    return Err(Fault::no_snapshot(format!("{what} {}", keys.join(", "))));
                 }
             }
             _ => {}
         }
-        Err(Fault::NoSnapshot(top.kind().to_owned()))
+        Err(Fault::no_snapshot(top.kind().to_owned()))
     }
 
     fn assemble(mut self, raw: RawSnapshot) -> Result<Snapshot, Fault> {
@@ -227,7 +227,7 @@ impl Machine {
     /// A trace's events; a second time a copy.
     fn take_trace(&mut self, trace: u32) -> Result<Events, Fault> {
         if !self.taken.insert(trace) {
-            return Err(Fault::TooLarge(
+            return Err(Fault::too_large(
                 "device traces: the same list of entries stands for several devices",
             ));
         }

@@ -79,7 +79,7 @@ impl Machine {
     pub(crate) fn append_items(&mut self, mark: usize, fence: usize) -> Result<(), Fault> {
         let at = mark
             .checked_sub(1)
-            .ok_or(Fault::Malformed("there is no list to add to"))?;
+            .ok_or_else(|| Fault::malformed("there is no list to add to"))?;
         let slot = self.open_at(at, fence, false)?;
         if self.opens.len() > slot as usize + 1 {
             let mut first_open = None;
@@ -109,13 +109,13 @@ impl Machine {
     pub(crate) fn append(&mut self, fence: usize) -> Result<(), Fault> {
         let mark = self.stack.len().checked_sub(1);
         let Some(mark) = mark.filter(|&mark| mark > fence) else {
-            return Err(Fault::Malformed("there is no list and item"));
+            return Err(Fault::malformed("there is no list and item"));
         };
         // A run of trace entries on top: only the last one is the item.
         if let Some(Value::Events { len, .. }) = self.stack.last()
             && *len > 1
         {
-            return Err(Fault::Malformed("a trace entry is added to a trace entry"));
+            return Err(Fault::malformed("a trace entry is added to a trace entry"));
         }
         self.append_items(mark, fence)
     }
@@ -196,10 +196,10 @@ impl Machine {
                 if let Value::Node(node) = item
                     && self.nodes.depth(node) > self.max_depth
                 {
-                    return Err(Fault::TooDeep(self.max_depth));
+                    return Err(Fault::too_deep(self.max_depth));
                 }
                 if self.values.len() >= MAX_VALUES {
-                    return Err(Fault::TooLarge("list items"));
+                    return Err(Fault::too_large("list items"));
                 }
                 self.values.push(item);
                 if open.content == Content::Values {
@@ -291,7 +291,7 @@ impl Machine {
                 self.copies_left = left;
                 Ok(())
             }
-            None => Err(Fault::TooLarge(
+            None => Err(Fault::too_large(
                 "repeated references to the same trace entries, blocks or segments",
             )),
         }

@@ -16,6 +16,7 @@
 //! reference to it. To change one after that is how a cyclic structure is made, and is refused.
 
 mod event;
+mod fault;
 mod finish;
 mod list;
 mod memo;
@@ -32,29 +33,13 @@ use crate::snapshot::{
 };
 use hashbrown::{HashMap, HashSet};
 
+pub(crate) use fault::{Fault, Problem};
 use list::Content;
 use memo::Memo;
 use node::Nodes;
 use notes::Notes;
 pub(crate) use value::Value;
 pub(crate) use words::Word;
-
-/// What is wrong with the data, without where: the reader that drives the machine knows that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// An operation found something else on the stack than it needs.
-    Malformed(&'static str),
-    /// A container was changed after it had been referred to.
-    Cyclic,
-    /// Containers nested deeper than the cap.
-    TooDeep(u32),
-    /// A cap was reached.
-    TooLarge(&'static str),
-    /// The file is a Chrome trace.
-    ChromeTrace,
-    /// The top level is no snapshot; what it is.
-    NoSnapshot(String),
-}
 
 /// The most containers open at once and the most values on the stack or aside. A pickle written
 /// by PyTorch's C++ pickler puts all blocks of a segment list on the stack before it closes the
@@ -72,6 +57,8 @@ struct Open {
     frames: u32,
     /// The memo id it was stored under last, or [`NO_ID`].
     memo_id: u32,
+    /// Which known keys a dict has.
+    keys: u64,
 }
 
 const NO_ID: u32 = u32::MAX;
@@ -136,6 +123,7 @@ pub(crate) struct Machine {
     streams: StreamTable,
     last_stream: (i64, StreamId),
     number_pairs: Vec<(u64, u64)>,
+    last_pair: ((u64, u64), u32),
     number_pair_ids: HashMap<(u64, u64), u32, foldhash::fast::FixedState>,
     pools: crate::snapshot::PoolTable,
     last_pool: (u32, PoolId),
@@ -180,8 +168,9 @@ impl Machine {
             stacks: StackTable::default(),
             streams: StreamTable::default(),
             last_stream: (0, StreamId::DEFAULT),
-            number_pairs: Vec::new(),
-            number_pair_ids: HashMap::default(),
+            number_pairs: vec![(0, 0)],
+            last_pair: ((0, 0), 0),
+            number_pair_ids: std::iter::once(((0, 0), 0)).collect(),
             pools: crate::snapshot::PoolTable::default(),
             last_pool: (u32::MAX, PoolId::DEFAULT),
             traces: Vec::new(),
@@ -223,7 +212,7 @@ impl Machine {
     #[inline]
     pub(crate) fn push(&mut self, value: Value) -> Result<(), Fault> {
         if self.stack.len() >= MAX_VALUES {
-            return Err(Fault::TooLarge("values on the pickle's stack"));
+            return Err(Fault::too_large("values on the pickle's stack"));
         }
         self.stack.push(value);
         Ok(())
@@ -247,13 +236,18 @@ impl Machine {
     #[inline]
     pub(crate) fn open_list(&mut self, fence: usize) -> Result<(), Fault> {
         self.settle(fence);
+        // Another device's list may begin while one of trace entries is still open: its entries
+        // go to a trace of their own, so that neither has to be copied.
+        if let Some(Content::Events { .. }) = self.opens.last().map(|open| open.content) {
+            self.staging = None;
+        }
         self.open(Content::Empty)
     }
 
     #[inline]
     fn open(&mut self, content: Content) -> Result<(), Fault> {
         if self.opens.len() >= MAX_VALUES {
-            return Err(Fault::TooLarge("open lists and dicts"));
+            return Err(Fault::too_large("open lists and dicts"));
         }
         let slot = self.opens.len() as u32;
         self.opens.push(Open {
@@ -262,6 +256,7 @@ impl Machine {
             values: self.values.len() as u32,
             frames: self.frame_ids.len() as u32,
             memo_id: NO_ID,
+            keys: 0,
         });
         self.push(Value::Open(slot))
     }
@@ -280,17 +275,11 @@ impl Machine {
         let Some(open) = self.opens.get(slot as usize) else {
             return;
         };
-        match open.content {
-            Content::Dict => {
-                let value = self.seal(slot, Place::Item);
-                self.truncate_opens(slot as usize);
-                self.stack.pop();
-                self.push_merged(value, fence);
-            }
-            // Another device's list may begin here while this one is still on the stack: its
-            // entries go to a trace of their own, so that neither has to be copied.
-            Content::Events { .. } => self.staging = None,
-            _ => {}
+        if open.content == Content::Dict {
+            let value = self.seal(slot, Place::Item);
+            self.truncate_opens(slot as usize);
+            self.stack.pop();
+            self.push_merged(value, fence);
         }
     }
 
@@ -343,7 +332,7 @@ impl Machine {
                 Ok(())
             }
             Some(_) => Ok(()),
-            None => Err(Fault::Malformed("there is no value to drop")),
+            None => Err(Fault::malformed("there is no value to drop")),
         }
     }
 
@@ -359,7 +348,7 @@ impl Machine {
     pub(crate) fn duplicate(&mut self, fence: usize) -> Result<(), Fault> {
         let top = self
             .top(fence)
-            .ok_or(Fault::Malformed("there is no value to duplicate"))?;
+            .ok_or_else(|| Fault::malformed("there is no value to duplicate"))?;
         let value = match top {
             Value::Open(slot) => self.freeze(slot),
             Value::Events { trace, row, len } => Value::Events {
@@ -377,7 +366,7 @@ impl Machine {
     pub(crate) fn store(&mut self, id: usize, fence: usize) -> Result<bool, Fault> {
         let top = self
             .top(fence)
-            .ok_or(Fault::Malformed("there is no value to store in the memo"))?;
+            .ok_or_else(|| Fault::malformed("there is no value to store in the memo"))?;
         let value = match top {
             Value::Open(slot) => {
                 if let Some(open) = self.opens.get_mut(slot as usize)
@@ -393,7 +382,7 @@ impl Machine {
                         top
                     }
                 } else {
-                    return Err(Fault::TooLarge("memo entries"));
+                    return Err(Fault::too_large("memo entries"));
                 }
             }
             Value::Events { trace, row, len } => Value::Events {
@@ -415,7 +404,7 @@ impl Machine {
                 self.push(value)
             }
             Some(value) => self.push(value),
-            None => Err(Fault::Malformed("the memo has no such entry")),
+            None => Err(Fault::malformed("the memo has no such entry")),
         }
     }
 
@@ -455,7 +444,7 @@ impl Machine {
                     .opens
                     .get(index + 1)
                     .map_or(self.pairs.len(), |next| next.pairs as usize);
-                self.seal_dict(start, end, place)
+                self.seal_dict(open.keys, start, end, place)
             }
             _ => self.seal_list(index, open, place),
         };
@@ -486,28 +475,28 @@ impl Machine {
     #[inline]
     fn open_at(&self, at: usize, fence: usize, dict: bool) -> Result<u32, Fault> {
         if at < fence {
-            return Err(Fault::Malformed("there is no list or dict to add to"));
+            return Err(Fault::malformed("there is no list or dict to add to"));
         }
         match self.stack.get(at) {
             Some(&Value::Open(slot)) => {
                 let content = self.opens.get(slot as usize).map(|open| open.content);
                 match content {
-                    Some(Content::Frozen(_)) => Err(Fault::Cyclic),
+                    Some(Content::Frozen(_)) => Err(Fault::cyclic()),
                     Some(Content::Dict) if dict => Ok(slot),
                     Some(Content::Dict) => {
-                        Err(Fault::Malformed("items of a list are added to a dict"))
+                        Err(Fault::malformed("items of a list are added to a dict"))
                     }
-                    Some(_) if dict => Err(Fault::Malformed("keys are added to a list")),
+                    Some(_) if dict => Err(Fault::malformed("keys are added to a list")),
                     Some(_) => Ok(slot),
-                    None => Err(Fault::Malformed("there is no list or dict to add to")),
+                    None => Err(Fault::malformed("there is no list or dict to add to")),
                 }
             }
-            Some(Value::None) | None => Err(Fault::Malformed("there is no list or dict to add to")),
+            Some(Value::None) | None => Err(Fault::malformed("there is no list or dict to add to")),
             // A handle where an open container should be: it was fetched from the memo.
             Some(Value::Str(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_)) => Err(
-                Fault::Malformed("items are added to something that is no list or dict"),
+                Fault::malformed("items are added to something that is no list or dict"),
             ),
-            Some(_) => Err(Fault::Cyclic),
+            Some(_) => Err(Fault::cyclic()),
         }
     }
 
@@ -515,32 +504,36 @@ impl Machine {
     pub(crate) fn set_items(&mut self, mark: usize, fence: usize) -> Result<(), Fault> {
         let at = mark
             .checked_sub(1)
-            .ok_or(Fault::Malformed("there is no dict to add to"))?;
-        self.open_at(at, fence, true)?;
-        self.add_pairs(mark)
+            .ok_or_else(|| Fault::malformed("there is no dict to add to"))?;
+        let slot = self.open_at(at, fence, true)?;
+        self.add_pairs(slot, mark)
     }
 
     /// `SETITEM`: the top key and value go into the dict below.
     pub(crate) fn set_item(&mut self, fence: usize) -> Result<(), Fault> {
         let mark = self.stack.len().checked_sub(2);
         let Some(mark) = mark.filter(|&mark| mark > fence) else {
-            return Err(Fault::Malformed("there is no dict, key and value"));
+            return Err(Fault::malformed("there is no dict, key and value"));
         };
         self.set_items(mark, fence)
     }
 
     /// Moves the keys and values from `mark` up to the scratch of the dict below them.
-    fn add_pairs(&mut self, mark: usize) -> Result<(), Fault> {
+    fn add_pairs(&mut self, slot: u32, mark: usize) -> Result<(), Fault> {
         let count = self.stack.len().saturating_sub(mark);
         if !count.is_multiple_of(2) {
-            return Err(Fault::Malformed("a dict has a key without a value"));
+            return Err(Fault::malformed("a dict has a key without a value"));
         }
         if self.pairs.len() + count / 2 > MAX_VALUES {
-            return Err(Fault::TooLarge("dict items"));
+            return Err(Fault::too_large("dict items"));
         }
-        self.finish_values(mark);
+        if self.opens.len() > slot as usize + 1 {
+            self.finish_values(mark);
+        }
+        let mut keys = 0;
         let mut at = mark;
-        while let (Some(&key), Some(&value)) = (self.stack.get(at), self.stack.get(at + 1)) {
+        while let Some([key, value]) = self.stack.get(at..).and_then(<[_]>::first_chunk) {
+            let (&key, &value) = (key, value);
             at += 2;
             let key = match key {
                 Value::Str(id) => id,
@@ -549,9 +542,13 @@ impl Machine {
             if let Value::Node(node) = value
                 && self.nodes.depth(node) > self.max_depth
             {
-                return Err(Fault::TooDeep(self.max_depth));
+                return Err(Fault::too_deep(self.max_depth));
             }
+            keys |= Word::bit_of(key);
             self.pairs.push((key, value));
+        }
+        if let Some(open) = self.opens.get_mut(slot as usize) {
+            open.keys |= keys;
         }
         self.stack.truncate(mark);
         Ok(())
@@ -596,8 +593,8 @@ impl Machine {
                 let text = self.json_text(key);
                 Ok(self.strings.intern(&text))
             }
-            Value::Open(_) => Err(Fault::Malformed("a dict's key is a list or dict")),
-            _ => Err(Fault::Malformed("a dict's key is no string or number")),
+            Value::Open(_) => Err(Fault::malformed("a dict's key is a list or dict")),
+            _ => Err(Fault::malformed("a dict's key is no string or number")),
         }
     }
 
@@ -620,7 +617,7 @@ impl Machine {
             if let Value::Node(node) = value
                 && self.nodes.depth(node) > self.max_depth
             {
-                return Err(Fault::TooDeep(self.max_depth));
+                return Err(Fault::too_deep(self.max_depth));
             }
             self.stack.push(value);
         }
@@ -643,7 +640,7 @@ impl Machine {
     /// containers have to lie on the stack in the order of their slots.
     fn wrap(&mut self, mark: usize, content: Content) -> Result<(), Fault> {
         if mark > self.stack.len() {
-            return Err(Fault::Malformed("there is no MARK"));
+            return Err(Fault::malformed("there is no MARK"));
         }
         let mut first_open = None;
         for at in mark..self.stack.len() {
@@ -677,11 +674,15 @@ impl Machine {
     /// The handle of two numbers.
     #[inline]
     fn pair(&mut self, a: u64, b: u64) -> Value {
+        if self.last_pair.0 == (a, b) {
+            return Value::Pair(self.last_pair.1);
+        }
         let next = self.number_pairs.len() as u32;
         let id = *self.number_pair_ids.entry((a, b)).or_insert(next);
         if id == next {
             self.number_pairs.push((a, b));
         }
+        self.last_pair = ((a, b), id);
         Value::Pair(id)
     }
 }

@@ -16,14 +16,10 @@ const FRAME_KEYS: u64 = Word::Filename.bit() | Word::Line.bit();
 const BLOCK_KEYS: u64 = Word::State.bit() | Word::History.bit();
 
 impl Machine {
-    /// The value of a finished dict whose pairs are `start..end` of the scratch.
-    pub(super) fn seal_dict(&mut self, start: usize, end: usize, place: Place) -> Value {
-        let mut keys = 0;
-        for (key, _) in self.pairs.get(start..end).unwrap_or(&[]) {
-            if let Some(word) = Word::of(*key) {
-                keys |= word.bit();
-            }
-        }
+    /// The value of a finished dict with these known keys, whose pairs are `start..end` of the
+    /// scratch.
+    #[inline]
+    pub(super) fn seal_dict(&mut self, keys: u64, start: usize, end: usize, place: Place) -> Value {
         let has = |set: u64| keys & set != 0;
         match place {
             Place::Item if has(Word::Action.bit()) => self.seal_event(start, end),

@@ -140,6 +140,12 @@ impl Word {
         }
     }
 
+    /// The set with only this key in it, if it is one: the word's bit.
+    #[inline]
+    pub(crate) const fn bit_of(key: StringId) -> u64 {
+        if key.0 < 64 { 1 << key.0 } else { 0 }
+    }
+
     /// The action this word names.
     #[inline]
     pub(crate) const fn action(self) -> Option<Action> {

@@ -43,30 +43,37 @@ pub(super) fn read(
         match reader.step() {
             Ok(true) => {}
             Ok(false) => break,
-            Err(Stop::Error(error)) => return Err(*error),
-            Err(Stop::Fault(fault)) => return Err(ReadError::from_fault(fault, start as u64)),
+            Err(stop) => {
+                return Err(match *stop.0 {
+                    Reason::Fault(fault) => ReadError::from_fault(fault, start as u64),
+                    Reason::Error(error) => error,
+                });
+            }
         }
     }
     reader.finish()
 }
 
-/// Why a step could not be made: the machine's fault, or an error that knows its offset.
-enum Stop {
+/// Why a step could not be made. One pointer wide, because every step may return it.
+struct Stop(Box<Reason>);
+
+/// The machine's fault, or an error that knows its offset.
+enum Reason {
     Fault(Fault),
-    Error(Box<ReadError>),
+    Error(ReadError),
 }
 
 impl From<Fault> for Stop {
-    #[inline]
+    #[cold]
     fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+        Self(Box::new(Reason::Fault(fault)))
     }
 }
 
 impl From<ReadError> for Stop {
     #[cold]
     fn from(error: ReadError) -> Self {
-        Self::Error(Box::new(error))
+        Self(Box::new(Reason::Error(error)))
     }
 }
 
@@ -114,8 +121,11 @@ impl Reader<'_> {
             }
             op::LONG1 => {
                 let len = self.source.byte("a number's length")?;
-                let digits = self.source.take(usize::from(len), "a number")?;
-                self.machine.push(number::from_le(digits))?;
+                let value = match self.source.short_number(len) {
+                    Some(number) => Value::Int(number),
+                    None => number::from_le(self.source.take(usize::from(len), "a number")?),
+                };
+                self.machine.push(value)?;
             }
             op::LONG4 => {
                 let len = self.source.u32("a number's length")?;
@@ -346,7 +356,7 @@ impl Reader<'_> {
             return self.new_stack(run);
         }
         if self.marks.len() >= self.max_depth as usize {
-            return Err(Fault::TooDeep(self.max_depth).into());
+            return Err(Fault::too_deep(self.max_depth).into());
         }
         let len = self.machine.len();
         self.marks.push(len);
@@ -381,7 +391,7 @@ impl Reader<'_> {
     #[inline]
     fn pop_mark(&mut self) -> Result<usize, Stop> {
         let Some(mark) = self.marks.pop() else {
-            return Err(Fault::Malformed("there is no MARK").into());
+            return Err(Fault::malformed("there is no MARK").into());
         };
         self.fence = self.marks.last().copied().unwrap_or(0);
         Ok(mark)
@@ -390,7 +400,7 @@ impl Reader<'_> {
     fn tuple(&mut self, len: usize) -> Result<(), Stop> {
         match self.machine.len().checked_sub(len) {
             Some(mark) if mark >= self.fence => Ok(self.machine.make_tuple(mark)?),
-            _ => Err(Fault::Malformed("a tuple has too few items").into()),
+            _ => Err(Fault::malformed("a tuple has too few items").into()),
         }
     }
 
@@ -398,7 +408,7 @@ impl Reader<'_> {
     #[inline]
     fn put(&mut self, id: usize) -> Result<(), Stop> {
         if id > self.source.bytes().len() {
-            return Err(Fault::Malformed("a memo id is larger than the file").into());
+            return Err(Fault::malformed("a memo id is larger than the file").into());
         }
         if self.machine.store(id, self.fence)? {
             // What a run of fetches means has changed.

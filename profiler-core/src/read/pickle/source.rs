@@ -60,6 +60,19 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The two's complement number in the next `len` bytes, if they are 1 to 8 and at least eight
+    /// are left: the usual case without a loop over the bytes.
+    #[inline]
+    pub(super) fn short_number(&mut self, len: u8) -> Option<i64> {
+        let chunk = self.bytes.get(self.at..)?.first_chunk::<8>()?;
+        if !(1..=8).contains(&len) {
+            return None;
+        }
+        let unused = 64 - 8 * u32::from(len);
+        self.at += usize::from(len);
+        Some(((u64::from_le_bytes(*chunk) << unused) as i64) >> unused)
+    }
+
     /// The next `len` bytes.
     #[inline]
     pub(super) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], ReadError> {

@@ -1,0 +1,93 @@
+//! `gpumemprof report FILE`: the self-contained HTML page.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use profiler_core::attribution::Attribution;
+use profiler_core::report::{ReportInput, ReportOptions, html};
+use profiler_core::units;
+
+use crate::args::ReportArguments;
+use crate::{CommandError, input, output};
+
+/// Writes the report and says where it is.
+pub(super) fn run(arguments: &ReportArguments) -> Result<(), CommandError> {
+    let path = arguments
+        .output
+        .clone()
+        .unwrap_or_else(|| beside(&arguments.input.file));
+    if path.exists() && !arguments.force {
+        return Err(CommandError::NotThere(format!(
+            "{} exists already; --force overwrites it, --output names another",
+            path.display()
+        )));
+    }
+    let (snapshot, replay) = input::load(&arguments.input)?;
+    let spinner = input::Bar::spinner(
+        input::is_quick(&arguments.input, &snapshot),
+        "writing the report",
+    );
+    let attribution = Attribution::new(&snapshot, &replay);
+    let page = html(
+        &ReportInput {
+            snapshot: &snapshot,
+            replay: &replay,
+            attribution: &attribution,
+            device_total_bytes: arguments.device_total,
+        },
+        &ReportOptions {
+            title: file_name(&arguments.input.file),
+            redact: arguments.redact,
+            device: None,
+        },
+    );
+    write_whole(&path, page.as_bytes())?;
+    drop(spinner);
+    output::warn(&[&snapshot.warnings, &replay.warnings]);
+    output::line(&format!(
+        "{} ({})",
+        path.display(),
+        units::bytes(page.len() as u64)
+    ))
+}
+
+/// The report's path if none is given: the snapshot's with `.html` added.
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".html");
+    PathBuf::from(name)
+}
+
+fn file_name(file: &Path) -> String {
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// Writes `bytes` so that `path` holds either all of them or what it held before.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+    let failed = |source| CommandError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    readable_by_all(file.as_file()).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// Temporary files are private; a report is like any other file.
+#[cfg(unix)]
+fn readable_by_all(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn readable_by_all(_: &std::fs::File) -> std::io::Result<()> {
+    Ok(())
+}
