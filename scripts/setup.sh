@@ -48,3 +48,7 @@ if [ "$what" = test ] && ! cmp -s tests/requirements.txt .venv/requirements.inst
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
     cp tests/requirements.txt .venv/requirements.installed
 fi
+if [ "$what" = test ]; then
+    # Inside .venv: two PyTorch versions for the simulated device.
+    python3 tests/install_torch.py
+fi
