@@ -8,7 +8,7 @@ use super::map::{BlockMap, map_of};
 use super::model::Allocator;
 use super::program::{Program, Step};
 use super::recorded_driver::{Deviation, RecordedDriver, SegmentEvent, segment_events};
-use super::rounding::SizeRules;
+use super::rounding::{MIN_BLOCK_SIZE, SizeRules};
 use super::settings::Settings;
 use super::solve;
 use super::version::{Dialect, Rules, TieBreak, TorchVersion};
@@ -184,7 +184,14 @@ impl Recording {
                 break;
             };
             if fidelity.first_disagreement.is_none() {
-                fidelity.first_disagreement = Some(conflict.disagreement());
+                let mut first = conflict.disagreement();
+                if !is_aligned(events) {
+                    first.explanation.push_str(
+                        "; addresses are not multiples of 512 bytes: no caching allocator of \
+                         PyTorch made this history",
+                    );
+                }
+                fidelity.first_disagreement = Some(first);
             }
             fidelity.restarts += 1;
             if fidelity.restarts > MAX_RESTARTS {
@@ -306,6 +313,13 @@ pub fn recorded_settings(snapshot: &Snapshot) -> Settings {
             }
         }
     }
+}
+
+/// Whether allocations start where this family of allocators puts them.
+fn is_aligned(events: &Events) -> bool {
+    (0..events.len()).all(|row| {
+        events.action(row) != Action::Alloc || events.address(row).is_multiple_of(MIN_BLOCK_SIZE)
+    })
 }
 
 fn count(events: &Events, action: Action) -> u64 {
