@@ -163,7 +163,11 @@ fn streams_and_pools_add_up_to_the_device() {
     let Some(shared) = common::shared() else {
         return;
     };
-    let files = ["sim15-stream.pickle", "sim15-graph.pickle", "sim15-twodev.pickle"];
+    let files = [
+        "sim15-stream.pickle",
+        "sim15-graph.pickle",
+        "sim15-twodev.pickle",
+    ];
     for name in files {
         let (snapshot, replay) = load(&shared.join("simulated").join(name));
         for device in &replay.devices {
@@ -171,7 +175,11 @@ fn streams_and_pools_add_up_to_the_device() {
             assert_eq!(whole.requested, device.requested, "{name}");
             assert_eq!(whole.reserved, device.reserved, "{name}");
             FragmentationHistory::walk(&snapshot, device, |moment, parts| {
-                assert_eq!(whole.allocated.at(moment), parts.allocated_bytes(), "{name}");
+                assert_eq!(
+                    whole.allocated.at(moment),
+                    parts.allocated_bytes(),
+                    "{name}"
+                );
                 assert_eq!(whole.active.at(moment), parts.active_bytes(), "{name}");
             });
             let streams = (0..snapshot.streams.len() as u32)

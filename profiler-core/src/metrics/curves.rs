@@ -62,9 +62,7 @@ impl Curves {
                 .iter()
                 .map(|b| (b.born, b.free_requested.min(b.died), b.block_size))),
             active: sum(blocks.iter().map(|b| active(b, b.block_size))),
-            reserved: sum(spans
-                .iter()
-                .map(|span| (span.born, span.died, span.size))),
+            reserved: sum(spans.iter().map(|span| (span.born, span.died, span.size))),
         }
     }
 }
