@@ -211,6 +211,7 @@ impl Viewer {
             }
             Command::CopyCsv => self.copy_csv(),
             Command::ExportCsv => self.dialog = Some(Dialog::save_csv()),
+            Command::ExportHtml => self.dialog = Some(Dialog::save_html()),
             Command::ExportPng => self.dialog = Some(Dialog::save_png()),
             Command::Palette => self.palette.open(),
             Command::Help => self.is_help_open = !self.is_help_open,
