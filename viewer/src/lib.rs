@@ -15,6 +15,7 @@ pub mod prepare;
 pub mod selection;
 pub mod strip;
 pub mod table;
+pub mod text;
 pub mod timeline;
 pub mod tokens;
 pub mod worker;

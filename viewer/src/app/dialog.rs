@@ -95,7 +95,11 @@ fn ask_system(purpose: Purpose) -> Vec<PathBuf> {
             .save_file()
             .into_iter()
             .collect(),
-        Purpose::SaveHtml => dialog.set_file_name("gpumemprof.html").save_file().into_iter().collect(),
+        Purpose::SaveHtml => dialog
+            .set_file_name("gpumemprof.html")
+            .save_file()
+            .into_iter()
+            .collect(),
     }
 }
 

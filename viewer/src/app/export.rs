@@ -42,7 +42,9 @@ impl Viewer {
 
     /// Writes the report of the active file to `path`, in the background.
     pub(super) fn save_html(&mut self, path: PathBuf) {
-        let Some(subject) = self.subject() else { return };
+        let Some(subject) = self.subject() else {
+            return;
+        };
         self.save(path, move |path| {
             let document = &subject.document;
             let input = ReportInput {
@@ -52,7 +54,11 @@ impl Viewer {
                 device_total_bytes: None,
             };
             let title = document.name.clone();
-            let options = ReportOptions { title, redact: false, device: None };
+            let options = ReportOptions {
+                title,
+                redact: false,
+                device: None,
+            };
             std::fs::write(path, html(&input, &options))
         });
     }
@@ -67,12 +73,18 @@ impl Viewer {
         let context = self.context.clone();
         let work = move || {
             if let Err(error) = write(&path) {
-                sender.send((path.display().to_string(), error.to_string())).ok();
+                sender
+                    .send((path.display().to_string(), error.to_string()))
+                    .ok();
                 context.request_repaint();
             }
         };
         #[cfg(not(target_arch = "wasm32"))]
-        drop(std::thread::Builder::new().name("save".to_owned()).spawn(work));
+        drop(
+            std::thread::Builder::new()
+                .name("save".to_owned())
+                .spawn(work),
+        );
         #[cfg(target_arch = "wasm32")]
         work();
         self.saving.push(failed);

@@ -57,7 +57,7 @@ impl Viewer {
                 if let Some(narrowed) = narrowed {
                     ui.weak(format!(
                         "{} allocations, {} requested over their lives",
-                        units::count(narrowed.order.len() as u64),
+                        crate::text::count(narrowed.order.len() as u64),
                         units::bytes(narrowed.requested_bytes)
                     ));
                 }
@@ -121,7 +121,7 @@ impl Viewer {
                         ui.add(label).on_hover_text(format!(
                             "{}\n{} allocations",
                             entry.label,
-                            units::count(entry.count)
+                            crate::text::count(entry.count)
                         ));
                     });
                 }

@@ -133,7 +133,7 @@ impl FlamePane {
         ui.label(format!(
             "{} in {} allocations",
             units::bytes(root.total.requested),
-            units::count(root.total.count)
+            crate::text::count(root.total.count)
         ));
         let clicked = if self.as_tree {
             tree::tree_ui(ui, graph, &mut self.closed)

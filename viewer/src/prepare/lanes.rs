@@ -199,7 +199,8 @@ mod tests {
         let steps = lane(&[(0, 10), (10, 12), (12, 13), (13, 14), (50, 90), (95, 99)]);
         let starts = |from, to, gap| {
             let edge = |span: &Span| span.to.max(span.from + gap);
-            steps.visible(from, to, edge)
+            steps
+                .visible(from, to, edge)
                 .map(|(span, folded)| (span.from, folded))
                 .collect::<Vec<_>>()
         };

@@ -119,8 +119,8 @@ fn header_ui(ui: &mut Ui, state: &mut TableState) {
             let is_sorted = state.sort.column == column;
             let arrow = match (is_sorted, state.sort.descending) {
                 (false, _) => "",
-                (true, false) => " ⬆",
-                (true, true) => " ⬇",
+                (true, false) => " 1–9",
+                (true, true) => " 9–1",
             };
             let text = egui::RichText::new(format!("{}{arrow}", column.title()))
                 .size(12.0)
@@ -130,7 +130,9 @@ fn header_ui(ui: &mut Ui, state: &mut TableState) {
                 .frame(false)
                 .min_size(vec2(width, 18.0));
             let label = format!("Sort by {}", column.title());
-            let response = ui.add_sized([width, 18.0], button.truncate()).on_hover_text(&label);
+            let response = ui
+                .add_sized([width, 18.0], button.truncate())
+                .on_hover_text(&label);
             response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
             if response.clicked() {
                 // Sizes and lifetimes are wanted largest first.

@@ -112,7 +112,7 @@ pub(super) fn lanes_ui(
                     .high_moment;
             }
             let events = u64::from(span.to.saturating_sub(span.from));
-            let events = profiler_core::units::count(events);
+            let events = crate::text::count(events);
             response.on_hover_text_at_pointer(format!(
                 "{}: {events} events\nclick: choose it, and its highest moment",
                 span.name

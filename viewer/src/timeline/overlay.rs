@@ -98,7 +98,7 @@ pub(super) fn title(ui: &Ui, track: &Track, geometry: &Geometry, is_active: bool
     if let Some((drawn, _)) = track.drawn()
         && drawn.picture.unseen_births > 0
     {
-        let unseen = profiler_core::units::count(drawn.picture.unseen_births);
+        let unseen = crate::text::count(drawn.picture.unseen_births);
         text.push_str(&format!(
             "   {unseen} allocations live and die between two columns"
         ));

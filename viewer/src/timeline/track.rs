@@ -227,7 +227,11 @@ fn answer(
     request: &Request,
     is_stale: &dyn Fn() -> bool,
 ) -> Option<Drawn> {
-    let (replay, prepared) = document.replay.devices.get(device).zip(document.devices.get(device))?;
+    let (replay, prepared) = document
+        .replay
+        .devices
+        .get(device)
+        .zip(document.devices.get(device))?;
     let keys = {
         // Held while grouping: the other thread would need the same.
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
