@@ -52,6 +52,8 @@ pub struct Viewer {
     pub recent: Vec<PathBuf>,
     /// What the pointer was on in the last frame.
     pub hover: Option<Hover>,
+    /// How much of the height the timeline has, from 0 to 1.
+    pub timeline_share: f32,
     narrowed: Vec<Asked<narrow::Question, Narrowed>>,
     history: History,
     table: TableState,
@@ -83,6 +85,7 @@ impl Viewer {
             pane: Pane::default(),
             recent: Vec::new(),
             hover: None,
+            timeline_share: session::TIMELINE_SHARE,
             narrowed: Vec::new(),
             history: History::default(),
             table: TableState::default(),
