@@ -1,6 +1,7 @@
 //! From a path to an analysed snapshot.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use profiler_core::read::{self, Progress, ReadOptions};
 use profiler_core::replay::{DeviceReplay, Replay};
+use profiler_core::sidecar::Sidecar;
 use profiler_core::snapshot::{DeviceId, Snapshot};
 
 use crate::CommandError;
@@ -99,12 +101,40 @@ pub fn load_snapshot(arguments: &FileArguments) -> Result<Snapshot, CommandError
         bar.bytes(progress.done, progress.total);
         ControlFlow::Continue(())
     };
-    read::read_bytes(&bytes, &ReadOptions::default(), &mut progress).map_err(|source| {
-        CommandError::Read {
-            path: arguments.file.clone(),
-            source,
-        }
-    })
+    let read = read::read_bytes(&bytes, &ReadOptions::default(), &mut progress);
+    let mut snapshot = read.map_err(|source| CommandError::Read {
+        path: arguments.file.clone(),
+        source,
+    })?;
+    if let Err(problem) = apply_sidecar(&arguments.file, &mut snapshot) {
+        crate::output::warn_text(&problem);
+    }
+    Ok(snapshot)
+}
+
+/// Adds what the recorder knew: the sidecar that lies beside the snapshot at `path`, if there is
+/// one. Whether there was one.
+///
+/// # Errors
+/// A sentence, if there is a sidecar that cannot be read. The snapshot is then as it was.
+pub fn apply_sidecar(path: &Path, snapshot: &mut Snapshot) -> Result<bool, String> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return Ok(false);
+    };
+    let path = path.with_file_name(Sidecar::file_name(name));
+    let failed = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(&error)),
+    };
+    let mut bytes = Vec::new();
+    let most = profiler_core::sidecar::MAX_BYTES as u64 + 1;
+    let read = file.take(most).read_to_end(&mut bytes);
+    read.map_err(|error| failed(&error))?;
+    let sidecar = Sidecar::parse(&bytes).map_err(|error| failed(&error))?;
+    sidecar.apply(snapshot);
+    Ok(true)
 }
 
 /// A progress bar on standard error that appears only once work takes long, and only on a

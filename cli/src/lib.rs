@@ -1,6 +1,7 @@
 //! The `gpumemprof` command as a library, so that the Python package runs the same code.
 //!
 //! * [`args`]: what the command line can say.
+//! * [`document`]: what the commands print as JSON, for other programs of this project.
 //! * [`input`]: from a path to an analysed snapshot, with a progress bar.
 //! * [`output`]: tables for terminals, JSON for machines.
 //! * `commands`: one file per verb.
@@ -9,6 +10,7 @@
 
 pub mod args;
 mod commands;
+pub mod document;
 mod error;
 pub mod input;
 pub mod moment;

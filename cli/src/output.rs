@@ -61,6 +61,12 @@ pub fn warn(warnings: &[&Warnings]) {
     }
 }
 
+/// Says `text` on standard error as a warning.
+pub fn warn_text(text: &str) {
+    let text = printable(text);
+    let _ = writeln!(anstream::stderr(), "\u{1b}[33mwarning\u{1b}[0m: {text}");
+}
+
 /// The warnings of a file, as JSON shows them.
 #[derive(Serialize)]
 pub struct JsonWarning<'a> {

@@ -8,6 +8,7 @@
 //!
 //! * [`read`]: pickles, JSON and what they come packed in.
 //! * [`snapshot`]: what a file says, as columns and interned tables.
+//! * [`sidecar`]: what a recorder knew besides, written into the snapshot.
 //! * [`replay`]: the recorded history replayed: allocations, segments and curves over time.
 //! * [`metrics`]: numbers about it: fragmentation, utilisation.
 //! * [`attribution`]: who holds the memory: cleaned stacks, layers, categories, steps.
@@ -27,5 +28,6 @@ pub mod read;
 pub mod redact;
 pub mod replay;
 pub mod report;
+pub mod sidecar;
 pub mod snapshot;
 pub mod units;

@@ -5,6 +5,7 @@ mod allocations;
 mod completions;
 mod fragmentation;
 mod oom;
+mod oom_log;
 mod peak;
 mod report;
 pub(crate) mod simulate;
@@ -12,6 +13,9 @@ mod stats;
 
 use crate::CommandError;
 use crate::args::{Arguments, Command};
+
+pub(crate) use oom::document as oom_document;
+pub(crate) use stats::document as stats_document;
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CommandError> {

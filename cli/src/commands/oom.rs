@@ -34,14 +34,14 @@ struct Failure {
 
 /// Prints every verdict.
 pub(super) fn run(arguments: &OomArguments) -> Result<(), CommandError> {
-    let (snapshot, replay) = input::load(&arguments.input)?;
-    let attribution = Attribution::new(&snapshot, &replay);
-    let report = Report {
-        schema: "gpumemprof.oom/1",
-        file: arguments.input.file.display().to_string(),
-        ooms: failures(&snapshot, &replay, &attribution, arguments.device_total),
-        warnings: output::json_warnings(&snapshot, &replay.warnings),
+    let (snapshot, replay) = match input::load(&arguments.input) {
+        Ok(loaded) => loaded,
+        Err(error) => return run_on_text(arguments, error),
     };
+    let attribution = Attribution::new(&snapshot, &replay);
+    let file = arguments.input.file.display().to_string();
+    let total = arguments.device_total;
+    let report = gather(&file, &snapshot, &replay, &attribution, total);
     if arguments.json {
         return output::json(&report);
     }
@@ -50,6 +50,60 @@ pub(super) fn run(arguments: &OomArguments) -> Result<(), CommandError> {
         return output::line("no out-of-memory error was recorded in this file");
     }
     report.ooms.iter().try_for_each(print)
+}
+
+fn gather<'a>(
+    file: &str,
+    snapshot: &'a Snapshot,
+    replay: &'a Replay,
+    attribution: &Attribution,
+    device_total: Option<u64>,
+) -> Report<'a> {
+    Report {
+        schema: "gpumemprof.oom/1",
+        file: file.to_owned(),
+        ooms: failures(snapshot, replay, attribution, device_total),
+        warnings: output::json_warnings(snapshot, &replay.warnings),
+    }
+}
+
+/// What `gpumemprof oom --json` prints.
+pub(crate) fn document(
+    file: &str,
+    snapshot: &Snapshot,
+    replay: &Replay,
+    attribution: &Attribution,
+    device_total: Option<u64>,
+) -> serde_json::Result<serde_json::Value> {
+    serde_json::to_value(gather(file, snapshot, replay, attribution, device_total))
+}
+
+/// A file that is no snapshot may be a log.
+fn run_on_text(arguments: &OomArguments, error: CommandError) -> Result<(), CommandError> {
+    use profiler_core::read::ReadError;
+    let source = match &error {
+        CommandError::Read { source, .. } => source,
+        _ => return Err(error),
+    };
+    let is_text = matches!(
+        source,
+        ReadError::NotASnapshot { .. }
+            | ReadError::Json { .. }
+            | ReadError::UnknownOpcode { .. }
+            | ReadError::Malformed { .. }
+            | ReadError::Truncated { .. }
+            | ReadError::NoSnapshot { .. }
+            | ReadError::ForbiddenOpcode { .. }
+    );
+    if !is_text {
+        return Err(error);
+    }
+    let bytes = input::FileBytes::open(&arguments.input.file)?;
+    let messages = profiler_core::oom::find_messages(&String::from_utf8_lossy(&bytes));
+    if messages.is_empty() {
+        return Err(error);
+    }
+    super::oom_log::run(arguments, messages)
 }
 
 fn failures(

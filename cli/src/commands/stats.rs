@@ -58,6 +58,15 @@ pub(super) fn run(arguments: &StatsArguments) -> Result<(), CommandError> {
     print(&stats)
 }
 
+/// What `gpumemprof stats --json` prints.
+pub(crate) fn document(
+    file: &str,
+    snapshot: &Snapshot,
+    replay: &Replay,
+) -> serde_json::Result<serde_json::Value> {
+    serde_json::to_value(gather(file, snapshot, replay))
+}
+
 fn gather<'a>(file: &str, snapshot: &'a Snapshot, replay: &'a Replay) -> Stats<'a> {
     let accelerators = replay
         .devices

@@ -2,8 +2,10 @@
 
 mod advice;
 mod evidence;
+mod message;
 mod verdict;
 
 pub use advice::{Advice, Certainty, advise, judge_all};
 pub use evidence::{OomEvidence, oom_events};
+pub use message::{Amount, MessageClass, OomMessage, ProcessUse, find_messages};
 pub use verdict::{OomClass, OomVerdict};

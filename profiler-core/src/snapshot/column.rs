@@ -37,6 +37,19 @@ impl<T: Copy + PartialEq> SparseColumn<T> {
         self.len += 1;
     }
 
+    /// Replaces the value of `row`; nothing past the end.
+    pub fn set(&mut self, row: usize, value: T) {
+        if row >= self.len || self.get(row) == value {
+            return;
+        }
+        if self.values.is_empty() {
+            self.values.resize(self.len, self.default);
+        }
+        if let Some(slot) = self.values.get_mut(row) {
+            *slot = value;
+        }
+    }
+
     /// The value of `row`; the default past the end.
     #[inline]
     #[must_use]

@@ -20,7 +20,7 @@ function blamed(holder) {
   return holder.stack > 0 ? blameOf(holder.stack) : -1;
 }
 
-const noStack = (holder) => (holder.stack === -1 ? ["small", "smaller allocations, stacks not in this page"] : ["none", "no stack recorded"]);
+const noStack = (holder) => (holder.stack === -1 ? ["small", "other allocations, stacks not in this page"] : ["none", "no stack recorded"]);
 
 function functionKey(holder) {
   const frame = blamed(holder);
@@ -61,7 +61,8 @@ function breakdownTree(holders, { path, known }) {
   return root;
 }
 
-const byBytes = (a, b) => b.bytes - a.bytes || (a.name < b.name ? -1 : 1);
+const inOrder = new Intl.Collator("en", { numeric: true });
+const byBytes = (a, b) => b.bytes - a.bytes || inOrder.compare(a.name, b.name);
 
 function drawLayers() {
   const holders = holdersAt(state.moment);

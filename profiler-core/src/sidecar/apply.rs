@@ -1,0 +1,346 @@
+//! From a sidecar into a snapshot's columns.
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use serde_json::{Map, Value};
+
+use crate::snapshot::{Action, DeviceId, Event, NO_TIME, Snapshot, StringId, Trace};
+
+use super::{Sidecar, Tensor};
+
+/// What a sidecar added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Events that got a label from the spans.
+    pub labelled_events: u64,
+    /// Allocations that were told to be a named tensor.
+    pub named_allocations: u64,
+    /// Sightings of tensors at whose address nothing was live.
+    pub not_found: u64,
+}
+
+impl Sidecar {
+    /// Writes what the sidecar knows into `snapshot`:
+    ///
+    /// * an event without `user_metadata` gets the label of the last span that began at or before
+    ///   it;
+    /// * the `alloc` event of a tensor that a walk saw gets its category, and its module and name
+    ///   besides what the metadata says already;
+    /// * a tensor that was there before the recording is annotated at the end of the trace, as
+    ///   `torch.cuda.memory._annotate_tensor` does.
+    pub fn apply(&self, snapshot: &mut Snapshot) -> Applied {
+        let mut applied = Applied::default();
+        let mut texts = Texts::default();
+        // The device whose trace is worked on is taken out, so that strings can be added.
+        for index in 0..snapshot.traces.len() {
+            let Some(slot) = snapshot.traces.get_mut(index) else {
+                continue;
+            };
+            let mut trace = std::mem::take(slot);
+            if trace.device != DeviceId::HOST {
+                self.label(snapshot, &mut trace, &mut applied);
+                self.name(snapshot, &mut trace, &mut texts, &mut applied);
+            }
+            if let Some(slot) = snapshot.traces.get_mut(index) {
+                *slot = trace;
+            }
+        }
+        applied
+    }
+
+    fn label(&self, snapshot: &mut Snapshot, trace: &mut Trace, applied: &mut Applied) {
+        let spans = &self.spans;
+        if spans.time_us.is_empty() || !trace.events.has_times() {
+            return;
+        }
+        let mut order: Vec<usize> = (0..spans.time_us.len().min(spans.label.len())).collect();
+        // Two threads write the log; equal times keep the order of writing.
+        order.sort_by_key(|&at| spans.time_us.get(at).copied());
+        let times: Vec<i64> = order
+            .iter()
+            .filter_map(|&at| spans.time_us.get(at).copied())
+            .collect();
+        let labels: Vec<StringId> = (self.labels.iter())
+            .map(|text| snapshot.strings.intern(text))
+            .collect();
+        for row in 0..trace.events.len() {
+            let time = trace.events.time_us(row);
+            if time == NO_TIME || trace.events.user_metadata(row) != StringId::EMPTY {
+                continue;
+            }
+            let before = times.partition_point(|&from| from <= time);
+            let label = before
+                .checked_sub(1)
+                .and_then(|at| spans.label.get(*order.get(at)?))
+                .and_then(|&label| labels.get(usize::try_from(label).ok()?));
+            if let Some(&label) = label {
+                trace.events.set_user_metadata(row, label);
+                applied.labelled_events += 1;
+            }
+        }
+    }
+
+    fn name(
+        &self,
+        snapshot: &mut Snapshot,
+        trace: &mut Trace,
+        texts: &mut Texts,
+        applied: &mut Applied,
+    ) {
+        let sightings = self.sightings(trace);
+        applied.not_found += sightings.not_found;
+        for (row, at) in sightings.rows {
+            let Some(tensor) = self.tensors.get(at as usize) else {
+                continue;
+            };
+            let before = trace.events.user_metadata(row);
+            let text = texts.merged(snapshot, before, at, tensor);
+            trace.events.set_user_metadata(row, text);
+            let category = snapshot.strings.intern(&tensor.category);
+            trace.events.set_category(row, category);
+            applied.named_allocations += 1;
+        }
+        let time_us = last_time(trace);
+        for at in sightings.older {
+            let Some(tensor) = self.tensors.get(at as usize) else {
+                continue;
+            };
+            let user_metadata = texts.merged(snapshot, StringId::EMPTY, at, tensor);
+            let pushed = trace.events.push(&Event {
+                action: Action::Annotate,
+                address: tensor.address,
+                time_us,
+                user_metadata,
+                ..Event::default()
+            });
+            applied.named_allocations += u64::from(pushed);
+        }
+    }
+
+    /// Which `alloc` event each tensor that a walk saw came from.
+    fn sightings(&self, trace: &Trace) -> Sightings {
+        let mut walks: Vec<(i64, &[u32])> = (self.walks.iter())
+            .map(|walk| (walk.time_us.unwrap_or(i64::MAX), walk.tensors.as_slice()))
+            .collect();
+        walks.sort_by_key(|&(time, _)| time);
+        let mut walks = walks.into_iter().peekable();
+        let mut live: HashMap<u64, Use, FixedState> = HashMap::default();
+        let mut out = Sightings::default();
+        let mut taken: HashSet<usize, FixedState> = HashSet::default();
+        for row in 0..trace.events.len() {
+            let time = trace.events.time_us(row);
+            while time != NO_TIME
+                && let Some((_, seen)) = walks.next_if(|&(at, _)| at < time)
+            {
+                self.see(trace.device, seen, &live, &mut taken, &mut out);
+            }
+            let address = trace.events.address(row);
+            match trace.events.action(row) {
+                Action::Alloc => _ = live.insert(address, Use::Since(row)),
+                Action::FreeRequested => _ = live.insert(address, Use::Freed),
+                _ => {}
+            }
+        }
+        for (_, seen) in walks {
+            self.see(trace.device, seen, &live, &mut taken, &mut out);
+        }
+        out.older.sort_unstable();
+        out.older.dedup();
+        out
+    }
+
+    fn see(
+        &self,
+        device: DeviceId,
+        seen: &[u32],
+        live: &HashMap<u64, Use, FixedState>,
+        taken: &mut HashSet<usize, FixedState>,
+        out: &mut Sightings,
+    ) {
+        for &at in seen {
+            let tensor = self.tensors.get(at as usize);
+            let Some(tensor) = tensor.filter(|tensor| tensor.device == device.0) else {
+                continue;
+            };
+            match live.get(&tensor.address) {
+                // Two names of one storage (tied weights): the first stays.
+                Some(&Use::Since(row)) if taken.insert(row) => out.rows.push((row, at)),
+                Some(Use::Since(_)) => {}
+                Some(Use::Freed) => out.not_found += 1,
+                None => out.older.push(at),
+            }
+        }
+    }
+}
+
+/// What an address holds, as far as the trace went.
+#[derive(Clone, Copy)]
+enum Use {
+    /// The allocation of this `alloc` event.
+    Since(usize),
+    /// Nothing any more.
+    Freed,
+}
+
+/// Where the tensors of all walks came from.
+#[derive(Default)]
+struct Sightings {
+    /// `alloc` event and tensor.
+    rows: Vec<(usize, u32)>,
+    /// Tensors whose address no event had allocated by then.
+    older: Vec<u32>,
+    not_found: u64,
+}
+
+/// The time of the last event that has one.
+fn last_time(trace: &Trace) -> i64 {
+    let times = (0..trace.events.len()).rev();
+    times
+        .map(|row| trace.events.time_us(row))
+        .find(|&time| time != NO_TIME)
+        .unwrap_or(NO_TIME)
+}
+
+/// Metadata with a tensor's own added, each made once.
+#[derive(Default)]
+struct Texts {
+    merged: HashMap<(StringId, u32), StringId, FixedState>,
+}
+
+impl Texts {
+    /// What `before` says, with the tensor's module, name and category added. The tensor's module
+    /// wins: a gradient belongs to its parameter's owner, wherever the backward pass made it.
+    fn merged(
+        &mut self,
+        snapshot: &mut Snapshot,
+        before: StringId,
+        at: u32,
+        tensor: &Tensor,
+    ) -> StringId {
+        if let Some(&known) = self.merged.get(&(before, at)) {
+            return known;
+        }
+        let text = snapshot.strings.get(before);
+        let mut object = match serde_json::from_str(text) {
+            Ok(Value::Object(object)) => object,
+            _ => Map::new(),
+        };
+        for (key, value) in [
+            ("category", &tensor.category),
+            ("module", &tensor.module),
+            ("name", &tensor.name),
+        ] {
+            if !value.is_empty() {
+                object.insert(key.to_owned(), Value::String(value.clone()));
+            }
+        }
+        let id = snapshot.strings.intern(&Value::Object(object).to_string());
+        self.merged.insert((before, at), id);
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Sidecar, Spans, Tensor, Walk};
+    use super::*;
+    use crate::snapshot::Events;
+
+    const ADDRESS: u64 = 0x7f00_0000_0000;
+
+    fn snapshot(events: &[(Action, u64, i64)]) -> Snapshot {
+        let mut columns = Events::default();
+        for &(action, address, time_us) in events {
+            columns.push(&Event {
+                action,
+                address,
+                size: 512,
+                time_us,
+                ..Event::default()
+            });
+        }
+        let mut snapshot = Snapshot::default();
+        snapshot.traces.push(Trace {
+            device: DeviceId(0),
+            events: columns,
+        });
+        snapshot
+    }
+
+    fn tensor(address: u64, category: &str) -> Tensor {
+        Tensor {
+            device: 0,
+            address,
+            category: category.to_owned(),
+            module: "blocks.0".to_owned(),
+            name: "blocks.0.weight".to_owned(),
+        }
+    }
+
+    fn metadata(snapshot: &Snapshot, row: usize) -> &str {
+        let events = &snapshot.traces[0].events;
+        snapshot.strings.get(events.user_metadata(row))
+    }
+
+    #[test]
+    fn a_walk_names_what_was_live_then() {
+        let mut snapshot = snapshot(&[
+            (Action::Alloc, ADDRESS, 10),
+            (Action::FreeRequested, ADDRESS, 20),
+            (Action::FreeCompleted, ADDRESS, 20),
+            (Action::Alloc, ADDRESS, 30),
+        ]);
+        let sidecar = Sidecar {
+            tensors: vec![
+                tensor(ADDRESS, "gradient"),
+                tensor(ADDRESS + 512, "parameter"),
+            ],
+            walks: vec![
+                Walk {
+                    time_us: Some(15),
+                    tensors: vec![0, 9],
+                },
+                Walk {
+                    time_us: Some(25),
+                    tensors: vec![0],
+                },
+                Walk {
+                    time_us: None,
+                    tensors: vec![1],
+                },
+            ],
+            ..Sidecar::default()
+        };
+        let applied = sidecar.apply(&mut snapshot);
+        assert_eq!((applied.named_allocations, applied.not_found), (2, 1));
+        let text = r#"{"category":"gradient","module":"blocks.0","name":"blocks.0.weight"}"#;
+        assert_eq!(metadata(&snapshot, 0), text);
+        assert_eq!(metadata(&snapshot, 3), "", "the second use was never seen");
+        // The parameter is older than the trace: annotated at its end.
+        let events = &snapshot.traces[0].events;
+        assert_eq!(
+            (events.action(4), events.address(4)),
+            (Action::Annotate, ADDRESS + 512)
+        );
+    }
+
+    #[test]
+    fn spans_label_what_has_no_metadata() {
+        let mut snapshot = snapshot(&[
+            (Action::Alloc, ADDRESS, 5),
+            (Action::Alloc, ADDRESS + 512, 10),
+            (Action::Alloc, ADDRESS + 1024, 20),
+        ]);
+        let sidecar = Sidecar {
+            labels: vec!["blocks.0".to_owned()],
+            spans: Spans {
+                time_us: vec![20, 10],
+                label: vec![-1, 0],
+            },
+            ..Sidecar::default()
+        };
+        assert_eq!(sidecar.apply(&mut snapshot).labelled_events, 1);
+        let texts = [0, 1, 2].map(|row| metadata(&snapshot, row));
+        assert_eq!(texts, ["", "blocks.0", ""]);
+    }
+}

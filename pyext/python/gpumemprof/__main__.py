@@ -1,0 +1,21 @@
+"""``python -m gpumemprof`` and the console script: the Rust command, with ``run`` added."""
+
+from __future__ import annotations
+
+import sys
+
+from . import _native
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["run"]:
+        from ._run import main as run
+
+        return run(arguments[1:])
+    return _native.run_command(["gpumemprof", *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

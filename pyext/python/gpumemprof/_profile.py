@@ -1,0 +1,218 @@
+"""The ways to record: `enable`, `profile`, `dump`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from . import _recorder
+from ._native import RecordingError
+from ._recorder import Recorder
+from ._schedule import Schedule
+from ._snapshot import Snapshot, read, write_report
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def enable(
+    out: PathLike = "gpumemprof-runs",
+    *,
+    model: Any = None,
+    optimizer: Any = None,
+    max_entries: int = _recorder.DEFAULT_ENTRIES,
+    stacks: str = "python",
+    schedule: Optional[Schedule] = None,
+    labels: bool = True,
+    on_oom: bool = True,
+    oom_budget_s: float = 20.0,
+    sample_hz: float = 10.0,
+    signal: Optional[Union[int, str]] = None,
+    skip_actions: Optional[list[str]] = None,
+    report: bool = True,
+) -> bool:
+    """Records from now on, and writes a snapshot and a report if the job runs out of memory.
+
+    Returns whether it records; where it cannot (no CUDA build, no device, another allocator
+    backend) it says why on standard error and leaves everything as it is. A second call changes
+    nothing.
+
+    ``out``: where this process's folder goes, made when there is something to write.
+    ``max_entries``: events kept, the newest, at about 2 KB of host memory each. ``stacks``:
+    ``"python"``, or ``"all"`` for C++ too at about twice the time per allocation. ``labels``:
+    whether allocations get module, phase and step. ``oom_budget_s``: how long an out-of-memory
+    error may be held up before it goes on its way. ``sample_hz``: how often NVML is asked; 0 never.
+    ``signal``: one that dumps now, as ``"USR1"``.
+    """
+    if _recorder.current() is not None:
+        return True
+    recorder = Recorder(
+        out=out,
+        model=model,
+        optimizer=optimizer,
+        max_entries=max_entries,
+        stacks=stacks,
+        schedule=schedule,
+        labels=labels,
+        on_oom=on_oom,
+        oom_budget_s=oom_budget_s,
+        sample_hz=sample_hz,
+        signal=signal,
+        skip_actions=skip_actions,
+        report=report,
+    )
+    if not recorder.start():
+        return False
+    _recorder.set_current(recorder)
+    return True
+
+
+def disable() -> None:
+    """Stops what `enable` started. Recording that was on before stays on."""
+    recorder = _recorder.current()
+    if recorder is not None:
+        recorder.stop()
+        _recorder.set_current(None)
+
+
+def dump(name: str = "snapshot") -> Path:
+    """Writes a snapshot now, with its sidecar, and returns where."""
+    recorder = _recorder.current()
+    if recorder is None:
+        raise RecordingError("nothing is recorded: call gpumemprof.enable() first, and see what it says")
+    return recorder.dump(name)
+
+
+class Profile:
+    """A recording with a beginning and an end. See `profile`."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._is_ours = False
+        self._path: Optional[Path] = None
+        self._snapshot: Optional[Snapshot] = None
+
+    def __enter__(self) -> "Profile":
+        active = _recorder.current()
+        if active is not None:
+            # Enabled before: that recording goes on, and this one borrows it.
+            if active.labels is not None and self._recorder.model is not None:
+                active.labels.add_root(self._recorder.model)
+            self._recorder = active
+        elif self._recorder.start():
+            self._is_ours = True
+            _recorder.set_current(self._recorder)
+        labels = self._recorder.labels
+        if labels is not None and self.is_recording:
+            labels.next_step(0)
+        return self
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        recorder = self._recorder
+        try:
+            if value is not None and recorder.watch is not None:
+                recorder.watch.on_uncaught(value)
+            if self.is_recording and recorder.is_recording:
+                self._path = recorder.dump()
+        except Exception as problem:
+            if value is None:
+                raise
+            _recorder.say(f"no snapshot at the end of the profile: {type(problem).__name__}: {problem}")
+        finally:
+            if self._is_ours:
+                recorder.stop()
+                _recorder.set_current(None)
+
+    def start(self) -> "Profile":
+        """Starts without a ``with``."""
+        return self.__enter__()
+
+    def stop(self) -> None:
+        """Stops what `start` started."""
+        self.__exit__(None, None, None)
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether it records: false where this machine or PyTorch cannot, as said on standard error."""
+        return self._recorder.is_active
+
+    @property
+    def problems(self) -> list[str]:
+        """Why not, and what else did not work."""
+        return list(self._recorder.problems)
+
+    @property
+    def folder(self) -> Path:
+        """This process's folder."""
+        return self._recorder.folder
+
+    @property
+    def snapshots(self) -> list[Path]:
+        """The snapshots written so far."""
+        return list(self._recorder.snapshots)
+
+    def step(self, step: Optional[int] = None) -> None:
+        """Ends a training step; the next one has the next number, or ``step``."""
+        labels = self._recorder.labels
+        if labels is not None and self.is_recording:
+            labels.is_explicit = True
+            labels.next_step(step)
+
+    def snapshot(self) -> Snapshot:
+        """What was recorded: the whole, after the end; until now, before it."""
+        if self.is_recording and self._recorder.is_recording:
+            return read(self._recorder.dump())
+        path = self._path or (self._recorder.snapshots[-1] if self._recorder.snapshots else None)
+        if path is None:
+            why = "; ".join(self.problems) or "the profile was never entered"
+            raise RecordingError(f"nothing was recorded: {why}")
+        if self._snapshot is None:
+            self._snapshot = read(path)
+        return self._snapshot
+
+    def report(self, path: Optional[PathLike] = None) -> Path:
+        """Writes the HTML report and returns where: by default ``report.html`` in the run's folder."""
+        source = self.snapshot().path
+        assert source is not None
+        return write_report(source, path if path is not None else source.with_name("report.html"))
+
+
+def profile(
+    model: Any = None,
+    optimizer: Any = None,
+    *,
+    out: PathLike = "gpumemprof-runs",
+    max_entries: int = _recorder.DEFAULT_ENTRIES,
+    stacks: str = "python",
+    schedule: Optional[Schedule] = None,
+    labels: bool = True,
+    on_oom: bool = True,
+    oom_budget_s: float = 20.0,
+    sample_hz: float = 10.0,
+    signal: Optional[Union[int, str]] = None,
+    skip_actions: Optional[list[str]] = None,
+    report: bool = True,
+) -> Profile:
+    """Records a block of code: ``with gpumemprof.profile(model, optimizer) as prof``.
+
+    The options are those of `enable`. With ``model`` and ``optimizer`` everything has its full name
+    from the start; without, they are found when they are first used. Call ``prof.step()`` at the
+    end of every training step.
+    """
+    return Profile(
+        Recorder(
+            out=out,
+            model=model,
+            optimizer=optimizer,
+            max_entries=max_entries,
+            stacks=stacks,
+            schedule=schedule,
+            labels=labels,
+            on_oom=on_oom,
+            oom_budget_s=oom_budget_s,
+            sample_hz=sample_hz,
+            signal=signal,
+            skip_actions=skip_actions,
+            report=report,
+        )
+    )

@@ -1,0 +1,378 @@
+"""The recording of this process: started once, shared by whoever asks."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal as signals
+import threading
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+from . import _native, _torch
+from ._context import describe, devices, outside_pytorch
+from ._files import rank, read_json, run_folder, say, sidecar_path, write_json, write_snapshot
+from ._labels import Labels
+from ._oom import OomWatch
+from ._schedule import Schedule
+from ._walk import Walker
+
+SCHEMA = "gpumemprof.sidecar/1"
+
+DEFAULT_ENTRIES = 200_000
+"""Events kept. With Python stacks an event takes about 2 KB of host memory, so at most 0.4 GB."""
+MOST_ENTRIES = 5_000_000
+
+
+class Recorder:
+    """Records this process until it is stopped."""
+
+    def __init__(
+        self,
+        *,
+        out: Union[str, "os.PathLike[str]"] = "gpumemprof-runs",
+        model: Any = None,
+        optimizer: Any = None,
+        max_entries: int = DEFAULT_ENTRIES,
+        stacks: str = "python",
+        schedule: Optional[Schedule] = None,
+        labels: bool = True,
+        on_oom: bool = True,
+        oom_budget_s: float = 20.0,
+        sample_hz: float = 10.0,
+        signal: Optional[Union[int, str]] = None,
+        skip_actions: Optional[list[str]] = None,
+        report: bool = True,
+    ) -> None:
+        if not 1 <= max_entries <= MOST_ENTRIES:
+            raise ValueError(
+                f"expected max_entries from 1 to {MOST_ENTRIES}, found {max_entries}: PyTorch keeps "
+                "about 2 KB of host memory per entry"
+            )
+        if stacks not in ("python", "all"):
+            raise ValueError(
+                f"expected stacks 'python' or 'all' (with C++, about twice the time per allocation), found {stacks!r}"
+            )
+        self.out = Path(out)
+        self.model = model
+        self.optimizers = _as_list(optimizer)
+        self.max_entries = max_entries
+        self.stacks = stacks
+        self.schedule = schedule or Schedule()
+        self.wants_labels = labels
+        self.on_oom = on_oom
+        self.oom_budget_s = oom_budget_s
+        self.sample_hz = sample_hz
+        self.signal = signal
+        self.skip_actions = skip_actions
+        self.wants_report = report
+        self.process = os.getpid()
+        self.found: Optional[_torch.Support] = None
+        self.labels: Optional[Labels] = None
+        self.walker: Optional[Walker] = None
+        self.watch: Optional[OomWatch] = None
+        self.sampler: Optional[_native.Sampler] = None
+        self.is_active = False
+        self.is_recording = False
+        self.has_cuda = False
+        self.was_recording = False
+        """Whether somebody had started PyTorch's recording before us."""
+        self.snapshots: list[Path] = []
+        self.problems: list[str] = []
+        self._folder: Optional[Path] = None
+        self._old_handler: Any = None
+        self._signal_number: Optional[int] = None
+        self._lock = threading.RLock()
+
+    # Start and stop
+
+    def start(self) -> bool:
+        """Starts recording; whether that worked. Where it cannot, says why and leaves all alone."""
+        self.found = found = _torch.support()
+        if not found.can_record:
+            for sentence in found.missing:
+                self._complain(f"not recording: {sentence}")
+            return False
+        if self.wants_labels:
+            self.labels = Labels(found.torch, found.set_metadata, self.model)
+            self.labels.before_optimizer = self._before_optimizer
+            self.labels.on_step = self._on_step
+            for optimizer in self.optimizers:
+                self.labels.optimizers.add(optimizer)
+            self.walker = Walker(found.torch)
+            self.labels.attach()
+        if self.on_oom:
+            self.watch = OomWatch(self)
+            self.watch.attach()
+            if self.labels is not None:
+                self.labels.on_activity = self.watch.note_activity
+        self._attach_signal()
+        self.is_active = True
+        # Now if CUDA has started; else when it does, so that we are not who starts it: a launcher
+        # needs no context, and a process that forks must not have one.
+        found.torch.cuda._lazy_call(self._on_cuda)
+        return True
+
+    def _on_cuda(self) -> None:
+        """CUDA has started. Must not raise: the program's first use of CUDA would."""
+        try:
+            if not self.is_active or self.has_cuda:
+                return
+            assert self.found is not None
+            self.has_cuda = True
+            self.was_recording = _torch.is_recording(self.found.torch)
+            if self.was_recording:
+                say(
+                    "recording was already on, so its settings are kept; labels, snapshots and the "
+                    "out-of-memory report are added"
+                )
+            if self.schedule.includes(self.labels.step if self.labels is not None else 0):
+                self._start_history()
+            if self.labels is not None:
+                self.labels.begin()
+            if self.watch is not None:
+                self.watch.begin()
+            if self.sample_hz > 0:
+                self.sampler = _native.Sampler(interval_s=1.0 / self.sample_hz)
+        except Exception as problem:
+            self._complain(f"recording is incomplete: {type(problem).__name__}: {problem}")
+
+    def after_fork(self) -> None:
+        """In a forked child: its own recording if CUDA had not started, else none."""
+        if self.has_cuda:
+            self.is_active = False
+            if self.labels is not None:
+                self.labels.detach_silently()
+            return
+        self.process = os.getpid()
+        self._folder = None
+        self.snapshots = []
+        if self.watch is not None:
+            self.watch.process = os.getpid()
+
+    def stop(self) -> None:
+        """Stops what was started here; recording that was on before stays on."""
+        if not self.is_active or self.process != os.getpid():
+            return
+        self.is_active = False
+        if self.labels is not None:
+            self.labels.detach()
+        if self.watch is not None:
+            self.watch.detach()
+        if self.sampler is not None:
+            self.sampler.stop()
+        self._detach_signal()
+        self._stop_history()
+
+    def _start_history(self) -> None:
+        assert self.found is not None
+        if self.is_recording or not self.has_cuda:
+            return
+        if not self.was_recording:
+            _torch.start_history(
+                self.found,
+                max_entries=self.max_entries,
+                stacks=self.stacks,
+                skip_actions=self.skip_actions,
+            )
+        self.is_recording = True
+
+    def _stop_history(self) -> None:
+        assert self.found is not None
+        if self.is_recording and not self.was_recording:
+            _torch.stop_history(self.found)
+        self.is_recording = False
+
+    # Events
+
+    def _before_optimizer(self, optimizer: Any) -> None:
+        if self.walker is not None and self.is_recording:
+            self.walker.walk_gradients(self._models(), optimizer)
+
+    def _on_step(self, step: int) -> None:
+        if self.schedule.is_always:
+            return
+        if self.schedule.includes(step):
+            self._start_history()
+        elif self.is_recording:
+            self.dump(f"step-{step - 1}")
+            self._stop_history()
+
+    def _models(self) -> list[Any]:
+        roots = [] if self.labels is None else [root() for root in self.labels.roots]
+        return [root for root in roots if root is not None]
+
+    def _all_optimizers(self) -> list[Any]:
+        return [] if self.labels is None else list(self.labels.optimizers)
+
+    # Snapshots
+
+    @property
+    def folder(self) -> Path:
+        """This process's folder; made when first needed."""
+        with self._lock:
+            if self._folder is None:
+                self._folder = run_folder(self.out)
+            return self._folder
+
+    def dump(self, name: str = "snapshot", **extra: Any) -> Path:
+        """Writes a snapshot with its sidecar. Returns where."""
+        path, _ = self.take(name, **extra)
+        return path
+
+    def take(self, name: str, **extra: Any) -> tuple[Path, dict[str, Any]]:
+        """Writes a snapshot with its sidecar, and returns the sidecar too."""
+        if self.found is None or not self.has_cuda:
+            raise _native.RecordingError("CUDA has not started in this process, so there is nothing to write")
+        with self._lock:
+            path = self._free_name(name)
+            document = self.sidecar(**extra)
+            snapshot = self.found.torch.cuda.memory._snapshot()
+            write_snapshot(path, snapshot)
+            write_json(sidecar_path(path), document)
+            self.snapshots.append(path)
+            return path, document
+
+    def _free_name(self, name: str) -> Path:
+        path = self.folder / f"{name}.pickle"
+        again = 1
+        while path.exists():
+            again += 1
+            path = self.folder / f"{name}-{again}.pickle"
+        return path
+
+    def sidecar(self, **extra: Any) -> dict[str, Any]:
+        """What is known besides the snapshot that is about to be taken."""
+        assert self.found is not None
+        torch = self.found.torch
+        document: dict[str, Any] = {"schema": SCHEMA, "run": describe(torch), "rank": rank()}
+        document["recording"] = {
+            "max_entries": self.max_entries,
+            "stacks": self.stacks,
+            "started_by_user": self.was_recording,
+            "labels": "none" if self.labels is None else "metadata" if self.labels.spans is None else "spans",
+            "missing": self.found.missing,
+        }
+        if self.labels is not None:
+            document["step"] = self.labels.step
+            document["current"] = self.labels.current()
+            if self.labels.spans is not None:
+                document["labels"], document["spans"] = self.labels.spans.document()
+        if self.walker is not None:
+            self.walker.walk(self._models(), self._all_optimizers(), now=True)
+            document.update(self.walker.document())
+        if self.sampler is not None:
+            document["samples"] = json.loads(self.sampler.series_json())
+            document["outside_pytorch"] = outside_pytorch(document["samples"], document["run"]["devices"])
+        document.update(extra)
+        return document
+
+    def update_sidecar(self, snapshot: Path, **changes: Any) -> None:
+        """Adds to a sidecar written before."""
+        path = sidecar_path(snapshot)
+        document = read_json(path)
+        if isinstance(document, dict):
+            document.update(changes)
+            write_json(path, document)
+
+    def devices(self) -> list[dict[str, Any]]:
+        """The devices with their counters now."""
+        return [] if self.found is None else devices(self.found.torch)
+
+    # The signal that dumps
+
+    def _attach_signal(self) -> None:
+        if self.signal is None:
+            return
+        number = signal_number(self.signal)
+        if threading.current_thread() is not threading.main_thread():
+            self._complain("signals can be handled from the main thread only: none will dump")
+            return
+        self._old_handler = signals.signal(number, self._on_signal)
+        self._signal_number = number
+
+    def _detach_signal(self) -> None:
+        if self._signal_number is None or threading.current_thread() is not threading.main_thread():
+            return
+        if signals.getsignal(self._signal_number) == self._on_signal:
+            signals.signal(self._signal_number, self._old_handler or signals.SIG_DFL)
+        self._signal_number = None
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        try:
+            say(f"snapshot written to {self.dump('signal')}")
+        except Exception as problem:
+            say(f"no snapshot on signal {number}: {type(problem).__name__}: {problem}")
+        old = self._old_handler
+        if callable(old):
+            old(number, frame)
+
+    def _complain(self, sentence: str) -> None:
+        self.problems.append(sentence)
+        say(sentence)
+
+
+def signal_number(name: Union[int, str]) -> int:
+    """The number of ``USR1``, ``SIGUSR1`` or ``10``."""
+    if isinstance(name, int):
+        return name
+    if name.isdigit():
+        return int(name)
+    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
+    found = getattr(signals, full, None)
+    if found is None:
+        raise ValueError(f"no signal is called {name!r}: expected one as USR1 or SIGUSR1")
+    return int(found)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+_current: Optional[Recorder] = None
+
+
+def current() -> Optional[Recorder]:
+    """The recorder of this process, if one is active. A forked child has none: its CUDA is not
+    usable, and its files would be its parent's."""
+    if _current is not None and _current.is_active and _current.process == os.getpid():
+        return _current
+    return None
+
+
+def set_current(recorder: Optional[Recorder]) -> None:
+    """Makes ``recorder`` the one of this process."""
+    global _current
+    _current = recorder
+
+
+def _at_exit() -> None:
+    recorder = current()
+    if recorder is None:
+        return
+    try:
+        if recorder.watch is not None:
+            recorder.watch.at_exit()
+        for hook in list(exit_hooks):
+            hook(recorder)
+        recorder.stop()
+    except Exception as problem:
+        say(f"at exit: {type(problem).__name__}: {problem}")
+
+
+exit_hooks: list[Callable[[Recorder], None]] = []
+"""What to do with the recorder when the process ends by itself."""
+
+atexit.register(_at_exit)
+
+
+def _after_fork() -> None:
+    if _current is not None and _current.is_active:
+        _current.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

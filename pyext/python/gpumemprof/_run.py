@@ -1,0 +1,131 @@
+"""``gpumemprof run``: records a program, its children and its ranks without a change to them.
+
+The program runs with a folder first on ``PYTHONPATH`` whose ``sitecustomize`` enables recording when
+PyTorch is imported. Children inherit it, so every rank of a launcher gets its own recording.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Optional
+
+from ._files import say
+from ._recorder import DEFAULT_ENTRIES, signal_number
+from ._schedule import Schedule
+
+VARIABLE = "GPUMEMPROF_RUN"
+"""The options of a run, as JSON, for its processes."""
+
+BOOTSTRAP = Path(__file__).parent / "_bootstrap"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``run``."""
+    out = argparse.ArgumentParser(
+        prog="gpumemprof run",
+        usage="gpumemprof run [options] train.py [arguments ...]\n       gpumemprof run [options] -- torchrun --nproc-per-node 8 train.py ...",
+        description="Records a program, its children and its ranks; each gets its own folder.",
+    )
+    out.add_argument("--out", "-o", default="gpumemprof-runs", help="where the folders go (default: gpumemprof-runs)")
+    out.add_argument("--max-entries", type=int, default=DEFAULT_ENTRIES, metavar="N", help="events kept, the newest (default: %(default)s, at about 2 KB of host memory each)")
+    out.add_argument("--stacks", choices=["python", "all"], default="python", help="all: C++ frames too, at about twice the time per allocation")
+    out.add_argument("--steps", metavar="STEPS", help="record these steps only: 10, 10-20, 10-, 10-100/5 or /5")
+    out.add_argument("--signal", metavar="NAME", help="a signal that writes a snapshot now, as USR1")
+    out.add_argument("--oom-budget", type=float, default=20.0, metavar="SECONDS", help="how long an out-of-memory error may be held up (default: 20)")
+    out.add_argument("--sample-hz", type=float, default=10.0, metavar="HZ", help="how often NVML is asked; 0: never (default: 10)")
+    out.add_argument("--no-labels", action="store_true", help="do not label allocations with module, phase and step")
+    out.add_argument("--no-report", action="store_true", help="no HTML report after an out-of-memory error")
+    out.add_argument("--no-exit-snapshot", action="store_true", help="no snapshot when the program ends")
+    out.add_argument("command", nargs=argparse.REMAINDER, metavar="train.py | -- command", help="a Python script, or after -- any command")
+    return out
+
+
+def main(arguments: list[str]) -> int:
+    """Replaces this process by the program; returns an exit code only if that fails."""
+    parse = parser()
+    options = parse.parse_args(arguments)
+    command: list[str] = options.command
+    is_script = command[:1] != ["--"]
+    if not is_script:
+        command = command[1:]
+    if not command:
+        parse.error("no program given")
+    try:
+        if options.steps:
+            Schedule.parse(options.steps)
+        if options.signal:
+            signal_number(options.signal)
+    except ValueError as problem:
+        parse.error(str(problem))
+    if is_script:
+        # A file ending in .py, or -m module: run by this interpreter.
+        command = [sys.executable, *command]
+    environment = prepared(
+        dict(os.environ),
+        {
+            "out": os.path.abspath(options.out),
+            "max_entries": options.max_entries,
+            "stacks": options.stacks,
+            "steps": options.steps,
+            "signal": options.signal,
+            "oom_budget_s": options.oom_budget,
+            "sample_hz": options.sample_hz,
+            "labels": not options.no_labels,
+            "report": not options.no_report,
+            "exit_snapshot": not options.no_exit_snapshot,
+        },
+    )
+    program = shutil.which(command[0])
+    if program is None:
+        say(f"cannot find {command[0]!r}; a Python script is given without --, any other command after it")
+        return 127
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(program, command, environment)
+    except OSError as problem:
+        say(f"cannot run {program}: {problem}")
+        return 126
+
+
+def prepared(environment: dict[str, str], options: dict[str, Any]) -> dict[str, str]:
+    """``environment`` with what makes its Python processes record."""
+    package = str(Path(__file__).parent.parent)
+    paths = [str(BOOTSTRAP), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    environment[VARIABLE] = json.dumps({**options, "package": package})
+    return environment
+
+
+def begin(options: dict[str, Any]) -> None:
+    """Called in the program once PyTorch is imported. Never raises."""
+    try:
+        from . import _recorder
+        from ._profile import enable
+
+        schedule: Optional[Schedule] = Schedule.parse(options["steps"]) if options.get("steps") else None
+        is_on = enable(
+            options["out"],
+            max_entries=options["max_entries"],
+            stacks=options["stacks"],
+            schedule=schedule,
+            labels=options["labels"],
+            oom_budget_s=options["oom_budget_s"],
+            sample_hz=options["sample_hz"],
+            signal=options.get("signal"),
+            report=options["report"],
+        )
+        if is_on and options["exit_snapshot"]:
+            _recorder.exit_hooks.append(_snapshot_at_exit)
+    except Exception as problem:
+        say(f"not recording: {type(problem).__name__}: {problem}")
+
+
+def _snapshot_at_exit(recorder: Any) -> None:
+    if recorder.is_recording and recorder.found.torch.cuda.is_initialized():
+        say(f"snapshot: {recorder.dump('exit')}")

@@ -1,0 +1,170 @@
+"""Which storage is which tensor: parameters, gradients, buffers and optimizer state by address."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, Iterable, Iterator, Optional
+
+MAX_TENSORS = 1 << 20
+"""Entries kept, at most; later ones are left out and counted."""
+MAX_WALKS = 10_000
+"""Walks kept: the newest."""
+
+
+class Walker:
+    """Remembers which tensors were at which addresses when."""
+
+    def __init__(self, torch: Any) -> None:
+        self.torch = torch
+        self.left_out = 0
+        self._entries: dict[tuple[int, int, str, str], int] = {}
+        self._modules: list[str] = []
+        self._sets: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._walks: deque[tuple[Optional[int], tuple[int, ...]]] = deque(maxlen=MAX_WALKS)
+        self._names: dict[int, str] = {}
+
+    def walk(self, models: Iterable[Any], optimizers: Iterable[Any], *, now: bool) -> None:
+        """Looks at everything. ``now``: the snapshot is being taken, so no time is needed."""
+        start = time.time_ns()
+        found = self._merge(self._everything(models, optimizers))
+        self._keep(found, None if now else (start + time.time_ns()) // 2000)
+
+    def walk_gradients(self, models: Iterable[Any], optimizer: Any) -> None:
+        """Looks at the gradients alone, before an optimizer uses and frees them."""
+        start = time.time_ns()
+        names = self._names
+        if not names:
+            names.update(_parameter_names(models))
+        found = []
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is not None:
+                    found.append((gradient, "gradient", names.get(id(parameter), "")))
+        merged = self._merge(found)
+        # The middle of the walk: later than the last event of the backward pass, earlier than the
+        # first of the optimizer.
+        self._keep(merged, (start + time.time_ns()) // 2000)
+
+    def _keep(self, found: list[tuple[int, int, str, str]], time_us: Optional[int]) -> None:
+        rows = []
+        for entry in found:
+            row = self._entries.get(entry)
+            if row is None:
+                if len(self._entries) >= MAX_TENSORS:
+                    self.left_out += 1
+                    continue
+                row = self._entries[entry] = len(self._entries)
+            rows.append(row)
+        rows_tuple = tuple(rows)
+        rows_tuple = self._sets.setdefault(rows_tuple, rows_tuple)
+        if time_us is None:
+            self._walks = deque((walk for walk in self._walks if walk[0] is not None), maxlen=MAX_WALKS)
+        self._walks.append((time_us, rows_tuple))
+
+    def _merge(self, tensors: Iterable[tuple[Any, str, str]]) -> list[tuple[int, int, str, str]]:
+        """One entry per storage: views into one bucket share it, and what their names share."""
+        merged: dict[tuple[int, int], tuple[str, str]] = {}
+        for tensor, category, name in tensors:
+            place = self._place(tensor)
+            if place is None:
+                continue
+            known = merged.get(place)
+            if known is None:
+                merged[place] = (category, name)
+            elif known[1] != name:
+                merged[place] = (known[0], _common(known[1], name))
+        return [(device, address, category, name) for (device, address), (category, name) in merged.items()]
+
+    def _place(self, tensor: Any) -> Optional[tuple[int, int]]:
+        tensor = getattr(tensor, "_local_tensor", tensor)
+        if not isinstance(tensor, self.torch.Tensor) or tensor.device.type != "cuda":
+            return None
+        try:
+            address = tensor.untyped_storage().data_ptr()
+        except Exception:  # A fake, lazy or wrapper tensor has no storage to point to.
+            return None
+        return (tensor.device.index or 0, address) if address else None
+
+    def _everything(self, models: Iterable[Any], optimizers: Iterable[Any]) -> Iterator[tuple[Any, str, str]]:
+        models = list(models)
+        names = _parameter_names(models)
+        self._names = names
+        for model in models:
+            for name, parameter in model.named_parameters():
+                name = _plain(name)
+                yield parameter, "parameter", name
+                if parameter.grad is not None:
+                    yield parameter.grad, "gradient", name
+            for name, buffer in model.named_buffers():
+                yield buffer, "buffer", _plain(name)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if id(parameter) not in names:
+                        yield parameter, "parameter", ""
+                        if parameter.grad is not None:
+                            yield parameter.grad, "gradient", ""
+            for parameter, state in list(optimizer.state.items()):
+                name = names.get(id(parameter), "")
+                for key, tensor in _tensors(self.torch, state):
+                    yield tensor, "optimizer_state", f"{name}.{key}" if name else key
+
+    def document(self) -> dict[str, Any]:
+        """The keys ``tensors`` and ``walks`` of a sidecar."""
+        tensors = []
+        for device, address, category, name in self._entries:
+            parts = name.split(".")
+            cut = -2 if category == "optimizer_state" else -1
+            tensors.append(
+                {
+                    "device": device,
+                    "address": address,
+                    "category": category,
+                    "module": ".".join(parts[:cut]),
+                    "name": name,
+                }
+            )
+        walks = [{"time_us": time_us, "tensors": list(rows)} for time_us, rows in self._walks]
+        return {"tensors": tensors, "walks": walks}
+
+
+def _parameter_names(models: Iterable[Any]) -> dict[int, str]:
+    return {id(parameter): _plain(name) for model in models for name, parameter in model.named_parameters()}
+
+
+_WRAPPER_PARTS = frozenset(["_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module"])
+
+
+def _plain(name: str) -> str:
+    """A parameter's name without the parts that wrappers put in."""
+    parts = [part for part in name.split(".") if part not in _WRAPPER_PARTS]
+    if parts and parts[0] == "module" and len(parts) > 1:
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def _common(first: str, second: str) -> str:
+    """The parts at the front that two names share, with a part for what they do not."""
+    shared = []
+    for one, other in zip(first.split("."), second.split(".")):
+        if one != other:
+            break
+        shared.append(one)
+    return ".".join([*shared, "*"])
+
+
+def _tensors(torch: Any, state: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    if not isinstance(state, dict) or depth > 3:
+        return
+    for key, value in state.items():
+        if isinstance(value, torch.Tensor):
+            yield str(key), value
+        elif isinstance(value, dict):
+            for inner, tensor in _tensors(torch, value, depth + 1):
+                yield f"{key}.{inner}", tensor
+        elif isinstance(value, (list, tuple)):
+            for tensor in value[:64]:
+                if isinstance(tensor, torch.Tensor):
+                    yield str(key), tensor
