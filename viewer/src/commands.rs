@@ -76,6 +76,8 @@ pub enum Command {
     CopyCsv,
     /// Writes the table's rows to a file.
     ExportCsv,
+    /// Writes a report that opens in any browser.
+    ExportHtml,
     /// Writes a picture of the window to a file.
     ExportPng,
     /// Shows all commands.
@@ -122,6 +124,7 @@ impl Command {
             Self::CopyCsv,
             Self::ExportCsv,
             Self::ExportPng,
+            Self::ExportHtml,
             Self::Palette,
             Self::Help,
         ];
@@ -167,6 +170,7 @@ impl Command {
             Self::CopyCsv => "Copy the allocations as CSV",
             Self::ExportCsv => "Save the allocations as CSV…",
             Self::ExportPng => "Save a picture of the window…",
+            Self::ExportHtml => "Save the HTML report…",
             Self::Palette => "All commands",
             Self::Help => "Keys",
             Self::ColorBy(kind) => return format!("Colour by {}", kind.title()),

@@ -1,4 +1,12 @@
-//! The gpumemprof viewer.
+//! The gpumemprof viewer: widgets for recordings of millions of allocations, and the window made
+//! of them.
+//!
+//! * [`prepare`]: what is computed once per file beyond the core's replay.
+//! * [`timeline`], [`memory_map`], [`flame`], [`table`]: the widgets. Each draws at its pane's
+//!   resolution in the background, and shows the result with what has an outline or a label.
+//! * [`panes`]: fragmentation, out of memory, details, what the file says of itself.
+//! * [`selection`], [`filter`], [`narrow`]: what all of them follow.
+//! * [`app`]: the window that links them, a widget itself: [`app::Viewer`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 pub mod app;
 pub mod ask;
@@ -15,6 +23,7 @@ pub mod prepare;
 pub mod selection;
 pub mod strip;
 pub mod table;
+pub mod text;
 pub mod timeline;
 pub mod tokens;
 pub mod worker;

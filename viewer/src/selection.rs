@@ -75,6 +75,7 @@ impl History {
         if self.current.as_ref() == Some(&place) {
             return;
         }
+        let is_first = self.current.is_none();
         let is_same_gesture = now - self.changed_at < Self::SAME_GESTURE;
         if let Some(before) = self.current.replace(place)
             && !is_same_gesture
@@ -84,7 +85,8 @@ impl History {
             let excess = self.back.len().saturating_sub(Self::MAX_LEN);
             self.back.drain(..excess);
         }
-        self.changed_at = now;
+        // The place one starts from is no gesture.
+        self.changed_at = if is_first { f64::NEG_INFINITY } else { now };
     }
 
     /// Goes back one place; false if there is none.

@@ -1,5 +1,12 @@
 //! Every interaction, by the label that screen readers get, on a real recording.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails"
+)]
+
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,12 @@
 //! The timeline's picture against a naive one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails"
+)]
+
 mod common;
 
 use gpumemprof_viewer::prepare::{AxisKind, Document, KeyColumn, KeyKind, Mask};

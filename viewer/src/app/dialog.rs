@@ -14,6 +14,7 @@ enum Purpose {
     Open,
     SaveCsv,
     SavePng,
+    SaveHtml,
 }
 
 /// A path being asked for.
@@ -48,6 +49,11 @@ impl Dialog {
     /// For where to put a picture of the window.
     pub(super) fn save_png() -> Self {
         Self::new(Purpose::SavePng, "gpumemprof.png")
+    }
+
+    /// For where to put the report.
+    pub(super) fn save_html() -> Self {
+        Self::new(Purpose::SaveHtml, "gpumemprof.html")
     }
 
     /// Lets the system ask, without stopping the window meanwhile.
@@ -89,6 +95,11 @@ fn ask_system(purpose: Purpose) -> Vec<PathBuf> {
             .save_file()
             .into_iter()
             .collect(),
+        Purpose::SaveHtml => dialog
+            .set_file_name("gpumemprof.html")
+            .save_file()
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -106,6 +117,7 @@ impl Viewer {
             Purpose::Open => ("Open memory snapshots", "Open"),
             Purpose::SaveCsv => ("Save the allocations as CSV", "Save"),
             Purpose::SavePng => ("Save a picture of the window", "Save"),
+            Purpose::SaveHtml => ("Save the HTML report", "Save"),
         };
         let mut paths: Option<Vec<PathBuf>> = dialog
             .chosen
@@ -154,6 +166,7 @@ impl Viewer {
                 Purpose::Open => self.open_paths(paths),
                 Purpose::SaveCsv => paths.into_iter().for_each(|path| self.save_csv(path)),
                 Purpose::SavePng => paths.into_iter().for_each(|path| self.save_png(path)),
+                Purpose::SaveHtml => paths.into_iter().for_each(|path| self.save_html(path)),
             },
             None if is_cancelled || response.should_close() => {}
             None => self.dialog = Some(dialog),

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use egui::ColorImage;
+use profiler_core::report::{ReportInput, ReportOptions, html};
 
 use crate::ask::Subject;
 use crate::table::{MAX_CSV_ROWS, write_csv};
@@ -36,10 +37,42 @@ impl Viewer {
             return;
         };
         let order = rows.order.clone();
+        self.save(path, move |path| write_file(path, &subject, &order));
+    }
+
+    /// Writes the report of the active file to `path`, in the background.
+    pub(super) fn save_html(&mut self, path: PathBuf) {
+        let Some(subject) = self.subject() else {
+            return;
+        };
+        self.save(path, move |path| {
+            let document = &subject.document;
+            let input = ReportInput {
+                snapshot: &document.snapshot,
+                replay: &document.replay,
+                attribution: &document.attribution,
+                device_total_bytes: None,
+            };
+            let title = document.name.clone();
+            let options = ReportOptions {
+                title,
+                redact: false,
+                device: None,
+            };
+            std::fs::write(path, html(&input, &options))
+        });
+    }
+
+    /// Has `write` write `path` in the background; what goes wrong is told.
+    fn save(
+        &mut self,
+        path: PathBuf,
+        write: impl FnOnce(&Path) -> std::io::Result<()> + Send + 'static,
+    ) {
         let (sender, failed) = std::sync::mpsc::channel();
         let context = self.context.clone();
-        let write = move || {
-            if let Err(error) = write_file(&path, &subject, &order) {
+        let work = move || {
+            if let Err(error) = write(&path) {
                 sender
                     .send((path.display().to_string(), error.to_string()))
                     .ok();
@@ -49,11 +82,11 @@ impl Viewer {
         #[cfg(not(target_arch = "wasm32"))]
         drop(
             std::thread::Builder::new()
-                .name("save CSV".to_owned())
-                .spawn(write),
+                .name("save".to_owned())
+                .spawn(work),
         );
         #[cfg(target_arch = "wasm32")]
-        write();
+        work();
         self.saving.push(failed);
     }
 

@@ -133,7 +133,10 @@ impl Viewer {
         if let Some(moment) = filter.live_at
             && chip(
                 ui,
-                format!("live after {} events", units::count(u64::from(moment))),
+                format!(
+                    "live after {} events",
+                    crate::text::count(u64::from(moment))
+                ),
             )
         {
             filter.live_at = None;

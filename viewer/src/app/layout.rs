@@ -26,15 +26,25 @@ impl Viewer {
                 self.details.ui(ui, &subject, &mut self.selection);
             });
         let height = ui.available_height();
-        Panel::top("timeline")
-            .resizable(true)
-            .default_size(height * 0.55)
-            .min_size(160.0)
-            .show(ui, |ui| {
-                let masks = self.masks();
-                let selection = &mut self.selection;
-                self.hover = timeline_ui(ui, &mut self.tracks, &masks, selection);
-            });
+        let share = self.timeline_share.clamp(0.2, 0.85);
+        let panel = Panel::top("timeline")
+            .resizable(false)
+            .exact_size(height * share);
+        let shown = panel.frame(egui::Frame::NONE).show(ui, |ui| {
+            let masks = self.masks();
+            let selection = &mut self.selection;
+            self.hover = timeline_ui(ui, &mut self.tracks, &masks, selection);
+        });
+        // The edge between timeline and panes; a share of the window, so that it fits any size.
+        let edge = shown.response.rect.bottom();
+        let width = ui.available_rect_before_wrap().x_range();
+        let handle = egui::Rect::from_x_y_ranges(width, edge - 3.0..=edge + 3.0);
+        let id = ui.scope_id().with("timeline edge");
+        let dragged = ui.interact(handle, id, egui::Sense::drag());
+        if dragged.hovered() || dragged.dragged() {
+            ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeVertical);
+        }
+        self.timeline_share = (share + dragged.drag_delta().y / height.max(1.0)).clamp(0.2, 0.85);
         CentralPanel::default().show(ui, |ui| {
             ui.horizontal_wrapped(|ui| {
                 for pane in Pane::ALL {
@@ -57,7 +67,7 @@ impl Viewer {
                 if let Some(narrowed) = narrowed {
                     ui.weak(format!(
                         "{} allocations, {} requested over their lives",
-                        units::count(narrowed.order.len() as u64),
+                        crate::text::count(narrowed.order.len() as u64),
                         units::bytes(narrowed.requested_bytes)
                     ));
                 }
@@ -121,7 +131,7 @@ impl Viewer {
                         ui.add(label).on_hover_text(format!(
                             "{}\n{} allocations",
                             entry.label,
-                            units::count(entry.count)
+                            crate::text::count(entry.count)
                         ));
                     });
                 }

@@ -52,6 +52,8 @@ pub struct Viewer {
     pub recent: Vec<PathBuf>,
     /// What the pointer was on in the last frame.
     pub hover: Option<Hover>,
+    /// How much of the height the timeline has, from 0 to 1.
+    pub timeline_share: f32,
     narrowed: Vec<Asked<narrow::Question, Narrowed>>,
     history: History,
     table: TableState,
@@ -83,6 +85,7 @@ impl Viewer {
             pane: Pane::default(),
             recent: Vec::new(),
             hover: None,
+            timeline_share: session::TIMELINE_SHARE,
             narrowed: Vec::new(),
             history: History::default(),
             table: TableState::default(),
@@ -211,6 +214,7 @@ impl Viewer {
             }
             Command::CopyCsv => self.copy_csv(),
             Command::ExportCsv => self.dialog = Some(Dialog::save_csv()),
+            Command::ExportHtml => self.dialog = Some(Dialog::save_html()),
             Command::ExportPng => self.dialog = Some(Dialog::save_png()),
             Command::Palette => self.palette.open(),
             Command::Help => self.is_help_open = !self.is_help_open,

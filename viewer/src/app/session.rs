@@ -10,7 +10,7 @@ use crate::prepare::{AxisKind, KeyKind};
 use super::Viewer;
 
 /// What is kept. Sizes of panels and the theme are kept by egui.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Session {
     /// The pane below the timeline.
@@ -25,9 +25,29 @@ pub struct Session {
     pub filter: Filter,
     /// Whether only what is kept is stacked.
     pub only_kept: bool,
+    /// How much of the height the timeline has, from 0 to 1.
+    pub timeline_share: f32,
     /// Files opened before, the latest first.
     pub recent: Vec<PathBuf>,
 }
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            pane: Pane::default(),
+            keys: KeyKind::default(),
+            axis: AxisKind::default(),
+            sort: Sort::default(),
+            filter: Filter::default(),
+            only_kept: false,
+            timeline_share: TIMELINE_SHARE,
+            recent: Vec::new(),
+        }
+    }
+}
+
+/// How much of the height the timeline has at first.
+pub(super) const TIMELINE_SHARE: f32 = 0.55;
 
 /// The most files remembered.
 pub(super) const MAX_RECENT: usize = 20;
@@ -43,6 +63,7 @@ impl Viewer {
             sort: self.table.sort,
             filter: self.selection.filter.clone(),
             only_kept: self.selection.only_kept,
+            timeline_share: self.timeline_share,
             recent: self.recent.clone(),
         }
     }
@@ -55,6 +76,7 @@ impl Viewer {
         self.table.sort = session.sort;
         self.selection.filter = session.filter;
         self.selection.only_kept = session.only_kept;
+        self.timeline_share = session.timeline_share;
         self.recent = session.recent;
         self.recent.truncate(MAX_RECENT);
     }

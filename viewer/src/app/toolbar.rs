@@ -65,7 +65,7 @@ impl Viewer {
             for (text, command) in [
                 ("Commands", Command::Palette),
                 ("Theme", Command::ToggleTheme),
-                ("Keys", Command::Help),
+                ("?", Command::Help),
             ] {
                 button(ui, text, command);
             }
@@ -103,8 +103,8 @@ impl Viewer {
             let replay = track.replay();
             ui.label(format!(
                 "after {} of {} events: {} requested, {} allocated, {} reserved",
-                units::count(u64::from(moment)),
-                units::count(u64::from(track.prepared().last)),
+                crate::text::count(u64::from(moment)),
+                crate::text::count(u64::from(track.prepared().last)),
                 units::bytes(replay.requested.at(moment)),
                 units::bytes(track.prepared().allocated_curve.at(moment)),
                 units::bytes(replay.reserved.at(moment)),

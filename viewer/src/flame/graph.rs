@@ -137,7 +137,7 @@ fn hover_ui(ui: &mut Ui, graph: &FlameGraph, at: usize) {
     ui.label(format!(
         "{} in {} allocations, {}",
         units::bytes(node.total.requested),
-        units::count(node.total.count),
+        crate::text::count(node.total.count),
         units::percent(node.total.requested, root.total.requested)
     ));
     ui.label(format!("{} of its own", units::bytes(node.own.requested)));
@@ -166,16 +166,16 @@ mod tests {
         };
         let graph = FlameGraph {
             nodes: vec![
-                node(0, 0, 100),
-                node(0, 1, 60),
-                node(1, 2, 25),
-                node(0, 1, 30),
+                node(0, 0, 128),
+                node(0, 1, 64),
+                node(1, 2, 16),
+                node(0, 1, 32),
             ],
         };
         let found: Vec<(f64, f64)> = extents(&graph)
             .into_iter()
             .map(|extent| (extent.from, extent.to))
             .collect();
-        assert_eq!(found, [(0.0, 1.0), (0.0, 0.6), (0.0, 0.25), (0.6, 0.9)]);
+        assert_eq!(found, [(0.0, 1.0), (0.0, 0.5), (0.0, 0.125), (0.5, 0.75)]);
     }
 }

@@ -108,7 +108,7 @@ impl FlamePane {
                 }
             }
         });
-        let peak = subject.replay().map_or(0, |replay| replay.peak_moment());
+        let peak = subject.prepared().map_or(0, |prepared| prepared.peak.0);
         let (moment, born_after) = match (self.scope, selection.range) {
             (Scope::Peak, _) => (peak, None),
             (Scope::Growth, Some((from, to))) => (to, Some(from)),
@@ -133,7 +133,7 @@ impl FlamePane {
         ui.label(format!(
             "{} in {} allocations",
             units::bytes(root.total.requested),
-            units::count(root.total.count)
+            crate::text::count(root.total.count)
         ));
         let clicked = if self.as_tree {
             tree::tree_ui(ui, graph, &mut self.closed)

@@ -154,7 +154,7 @@ fn hover_ui(ui: &mut Ui, subject: &Subject, cell: &Cell, moment: Moment) {
             ));
             ui.label(site_label(&subject.document, block.stack));
             let age = u64::from(moment.saturating_sub(block.born));
-            let age = units::count(age);
+            let age = crate::text::count(age);
             ui.label(format!(
                 "block of {}, {age} events old",
                 units::bytes(cell.size)

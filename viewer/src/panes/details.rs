@@ -169,7 +169,7 @@ impl DetailsPane {
         let others = found.tenants.len() - 1;
         let title = format!(
             "Users of the address: {} others",
-            units::count(others as u64)
+            crate::text::count(others as u64)
         );
         CollapsingHeader::new(title)
             .default_open(false)
@@ -184,7 +184,7 @@ impl DetailsPane {
                     let text = format!(
                         "{} after {} events: {site}",
                         units::bytes(block.requested),
-                        units::count(u64::from(block.born))
+                        crate::text::count(u64::from(block.born))
                     );
                     if ui.selectable_label(tenant == id, text).clicked() {
                         selection.allocation = Some(tenant);
@@ -200,7 +200,7 @@ fn facts_ui(ui: &mut Ui, subject: &Subject, id: AllocationId, block: &Allocation
     let document = &subject.document;
     let clock = subject.prepared().map(|prepared| &prepared.clock);
     let when = |moment: u32| {
-        let events = format!("after {} events", units::count(u64::from(moment)));
+        let events = format!("after {} events", crate::text::count(u64::from(moment)));
         match clock.filter(|clock| clock.is_known()) {
             Some(clock) => {
                 format!(

@@ -29,8 +29,8 @@ pub fn file_ui(ui: &mut Ui, subject: &Subject) {
                     snapshot.features.torch_format().to_owned(),
                 );
                 for (device, prepared) in document.replay.devices.iter().zip(&document.devices) {
-                    let allocations = units::count(device.allocations.len() as u64);
-                    let events = units::count(u64::from(device.event_count()));
+                    let allocations = crate::text::count(device.allocations.len() as u64);
+                    let events = crate::text::count(u64::from(device.event_count()));
                     let mut text = format!("{events} events, {allocations} allocations");
                     if prepared.clock.is_known() {
                         let time = units::duration_us(prepared.clock.length_us());
@@ -83,7 +83,7 @@ pub fn file_ui(ui: &mut Ui, subject: &Subject) {
             }
             ui.label(format!(
                 "{} × {}",
-                units::count(warning.count),
+                crate::text::count(warning.count),
                 warning.message
             ));
         }

@@ -211,7 +211,7 @@ impl FragmentationPane {
                 used.at_reserved_peak * 100.0,
                 used.peak_over_peak * 100.0,
                 units::bytes(lost(&history.at_worst)),
-                units::count(u64::from(history.worst_moment)),
+                crate::text::count(u64::from(history.worst_moment)),
             ));
         }
     }

@@ -117,10 +117,10 @@ fn verdict_ui(ui: &mut Ui, subject: &Subject, verdict: &OomVerdict, theme: &Them
 
 fn advice_ui(ui: &mut Ui, advice: &Advice, theme: &Theme) {
     ui.horizontal_wrapped(|ui| {
-        ui.strong(&advice.title);
+        ui.strong(crate::text::plain(&advice.title));
         let bound = match advice.certainty {
             Certainty::Exact => "",
-            Certainty::Simulated => "by simulation ",
+            Certainty::Simulated => "in a simulation ",
             Certainty::UpperBound => "up to ",
         };
         ui.label(format!("frees {bound}{}", units::bytes(advice.frees_bytes)));
@@ -128,7 +128,7 @@ fn advice_ui(ui: &mut Ui, advice: &Advice, theme: &Theme) {
             ui.colored_label(theme.peak, "enough for this request");
         }
     });
-    ui.label(&advice.detail);
+    ui.label(crate::text::plain(&advice.detail));
     if let Some(setting) = &advice.setting {
         ui.horizontal(|ui| {
             ui.monospace(setting);

@@ -28,6 +28,8 @@ pub struct PreparedDevice {
     pub lanes: Lanes,
     /// The moments at which allocations failed: the state each request met.
     pub ooms: Vec<Moment>,
+    /// The first moment of most requested bytes, and those bytes.
+    pub peak: (Moment, u64),
     /// The final moment.
     pub last: Moment,
 }
@@ -51,6 +53,7 @@ impl PreparedDevice {
             lanes: Lanes::new(snapshot, replay, attribution, events, &clock),
             clock,
             ooms: oom_events(snapshot, replay),
+            peak: replay.requested.peak(),
             last: replay.event_count(),
         }
     }

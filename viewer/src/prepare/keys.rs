@@ -139,8 +139,11 @@ impl KeyColumn {
                 };
                 let label = |bucket: u32| match bucket {
                     8 => "not freed in the recording".to_owned(),
-                    7 => format!("{} events and more", units::count(10_u64.pow(7))),
-                    _ => format!("below {} events", units::count(10_u64.pow(bucket + 1))),
+                    7 => format!("{} events and more", crate::text::count(10_u64.pow(7))),
+                    _ => format!(
+                        "below {} events",
+                        crate::text::count(10_u64.pow(bucket + 1))
+                    ),
                 };
                 sequential(replay, ids.map(bucket), 9, &label)
             }
@@ -216,7 +219,7 @@ fn ranked(
                 .fold(0_u64, |sum, &id| sum.saturating_add(of[id as usize]))
         };
         entries.push(KeyEntry {
-            label: format!("{} others", units::count(rest.len() as u64)),
+            label: format!("{} others", crate::text::count(rest.len() as u64)),
             color: None,
             peak_bytes: sum(&peak_bytes),
             count: sum(&counts),

@@ -29,21 +29,20 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// The spans that touch `from..=to`, of which those closer than `gap` moments to the one
-    /// before are left out: at most one per pixel is drawn.
+    /// The spans that touch `from..=to`, each with how many after it are left out because they
+    /// end by the moment that `edge` gives for it: where the pixel it is drawn on ends.
     pub fn visible(
         &self,
         from: Moment,
         to: Moment,
-        gap: f64,
+        mut edge: impl FnMut(&Span) -> Moment,
     ) -> impl Iterator<Item = (&Span, usize)> {
         let mut at = self.spans.partition_point(|span| span.to <= from);
         std::iter::from_fn(move || {
             let span = self.spans.get(at).filter(|span| span.from <= to)?;
-            let edge = (f64::from(span.from) + gap).max(f64::from(span.to) - 0.5);
-            let next = self.spans[at + 1..].partition_point(|next| f64::from(next.to) <= edge);
-            let folded = next;
-            at += 1 + next;
+            let edge = edge(span);
+            let folded = self.spans[at + 1..].partition_point(|next| next.to <= edge);
+            at += 1 + folded;
             Some((span, folded))
         })
     }
@@ -199,17 +198,18 @@ mod tests {
     fn what_is_closer_than_a_pixel_is_folded() {
         let steps = lane(&[(0, 10), (10, 12), (12, 13), (13, 14), (50, 90), (95, 99)]);
         let starts = |from, to, gap| {
+            let edge = |span: &Span| span.to.max(span.from + gap);
             steps
-                .visible(from, to, gap)
+                .visible(from, to, edge)
                 .map(|(span, folded)| (span.from, folded))
                 .collect::<Vec<_>>()
         };
         assert_eq!(
-            starts(0, 100, 0.0),
+            starts(0, 100, 0),
             [(0, 0), (10, 0), (12, 0), (13, 0), (50, 0), (95, 0)]
         );
-        assert_eq!(starts(0, 100, 20.0), [(0, 3), (50, 0), (95, 0)]);
-        assert_eq!(starts(11, 60, 0.0), [(10, 0), (12, 0), (13, 0), (50, 0)]);
+        assert_eq!(starts(0, 100, 20), [(0, 3), (50, 0), (95, 0)]);
+        assert_eq!(starts(11, 60, 0), [(10, 0), (12, 0), (13, 0), (50, 0)]);
         assert_eq!(steps.at(11).map(|span| span.from), Some(10));
         assert_eq!(steps.at(14), None);
     }

@@ -30,7 +30,7 @@ pub struct TableState {
 }
 
 /// Widths of the columns in points; the last takes what is left.
-const WIDTHS: [f32; 9] = [126.0, 84.0, 84.0, 82.0, 82.0, 84.0, 60.0, 110.0, 190.0];
+const WIDTHS: [f32; 9] = [126.0, 84.0, 84.0, 82.0, 82.0, 98.0, 60.0, 110.0, 190.0];
 /// What is left for the last column at least, in points: the others shrink for it.
 const LAST_WIDTH: f32 = 230.0;
 
@@ -119,8 +119,8 @@ fn header_ui(ui: &mut Ui, state: &mut TableState) {
             let is_sorted = state.sort.column == column;
             let arrow = match (is_sorted, state.sort.descending) {
                 (false, _) => "",
-                (true, false) => " ⬆",
-                (true, true) => " ⬇",
+                (true, false) => " 1–9",
+                (true, true) => " 9–1",
             };
             let text = egui::RichText::new(format!("{}{arrow}", column.title()))
                 .size(12.0)

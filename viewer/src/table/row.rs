@@ -20,14 +20,14 @@ pub fn cell(subject: &Subject, id: AllocationId, column: Column) -> String {
         Column::Size => units::bytes(block.requested),
         Column::Block => units::bytes(block.block_size),
         Column::Born => match block.origin {
-            Origin::Recorded => units::count(u64::from(block.born)),
+            Origin::Recorded => crate::text::count(u64::from(block.born)),
             Origin::BeforeRecording => "before".to_owned(),
             Origin::AfterRecording => "after".to_owned(),
         },
         Column::Died if block.died == NEVER => "–".to_owned(),
-        Column::Died => units::count(u64::from(block.died)),
+        Column::Died => crate::text::count(u64::from(block.died)),
         Column::Lifetime if block.died == NEVER => "never freed".to_owned(),
-        Column::Lifetime => units::count(u64::from(block.died.saturating_sub(block.born))),
+        Column::Lifetime => crate::text::count(u64::from(block.died.saturating_sub(block.born))),
         Column::Stream => block.stream.0.to_string(),
         Column::Category => known.map_or_else(String::new, |known| {
             known.category(id).0.name().replace('_', " ")

@@ -56,19 +56,12 @@ pub(super) fn lanes_ui(
             before = lane.title;
         }
         let painter = ui.painter().with_clip_rect(place);
-        // Moments per point tell spans apart only on the event axis; on the clock a point can
-        // hold few or many, so nothing is folded by count there but by place.
-        let mut drawn_to = f32::NEG_INFINITY;
-        let mut budget = place.width() as usize * 4;
-        let gap = match axis.kind {
-            crate::prepare::AxisKind::Events => geometry.per_point(),
-            crate::prepare::AxisKind::Clock => 0.0,
+        let edge = |span: &Span| {
+            let left = geometry.x(axis.position_of(span.from)).max(place.left());
+            let right = geometry.x(axis.position_of(span.to)).max(left + 1.0);
+            axis.moment_at(geometry.position(right))
         };
-        for (span, folded) in lane.visible(first, last, gap) {
-            budget = budget.saturating_sub(1);
-            if budget == 0 {
-                break;
-            }
+        for (span, folded) in lane.visible(first, last, edge) {
             let from = geometry
                 .x(axis.position_of(span.from))
                 .max(place.left() - 2.0);
@@ -76,10 +69,6 @@ pub(super) fn lanes_ui(
                 .x(axis.position_of(span.to))
                 .min(place.right() + 2.0);
             let to = to.max(from + 1.0);
-            if to <= drawn_to {
-                continue;
-            }
-            drawn_to = to;
             let fill = theme.lanes[span_color(lane, span) % 2];
             let bar = Rect::from_min_max(
                 pos2(from, place.top() + 1.0),
@@ -123,7 +112,7 @@ pub(super) fn lanes_ui(
                     .high_moment;
             }
             let events = u64::from(span.to.saturating_sub(span.from));
-            let events = profiler_core::units::count(events);
+            let events = crate::text::count(events);
             response.on_hover_text_at_pointer(format!(
                 "{}: {events} events\nclick: choose it, and its highest moment",
                 span.name

@@ -98,7 +98,7 @@ pub(super) fn title(ui: &Ui, track: &Track, geometry: &Geometry, is_active: bool
     if let Some((drawn, _)) = track.drawn()
         && drawn.picture.unseen_births > 0
     {
-        let unseen = profiler_core::units::count(drawn.picture.unseen_births);
+        let unseen = crate::text::count(drawn.picture.unseen_births);
         text.push_str(&format!(
             "   {unseen} allocations live and die between two columns"
         ));
@@ -141,8 +141,7 @@ pub(super) fn marks(
         }
         selected_band(&painter, track, geometry, theme);
     }
-    let requested = &track.replay().requested;
-    let (peak, bytes) = requested.peak();
+    let (peak, bytes) = track.prepared().peak;
     let at = pos2(geometry.x(middle(peak)), geometry.y(bytes as f64));
     if geometry.rect.expand(4.0).contains(at) {
         let tip = [at, at + vec2(-5.0, -8.0), at + vec2(5.0, -8.0)];

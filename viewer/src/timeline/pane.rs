@@ -297,7 +297,7 @@ fn hover_ui(ui: &mut Ui, track: &Track, hover: Hover) {
     let replay = track.replay();
     ui.label(format!(
         "after {} events: {} requested, {} reserved",
-        units::count(u64::from(hover.moment)),
+        crate::text::count(u64::from(hover.moment)),
         units::bytes(replay.requested.at(hover.moment)),
         units::bytes(replay.reserved.at(hover.moment)),
     ));

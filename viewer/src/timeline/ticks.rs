@@ -55,7 +55,7 @@ pub fn bytes_label(bytes: f64) -> String {
 pub fn time_label(kind: AxisKind, position: f64) -> String {
     let whole = position.max(0.0) as u64;
     match kind {
-        AxisKind::Events => units::count(whole),
+        AxisKind::Events => crate::text::count(whole),
         AxisKind::Clock if whole == 0 => "0".to_owned(),
         AxisKind::Clock => units::duration_us(whole),
     }

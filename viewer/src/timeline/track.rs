@@ -1,6 +1,6 @@
 //! One device's timeline: its picture and the thread that draws it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use egui::{ColorImage, TextureHandle, TextureOptions};
 use profiler_core::replay::{AllocationId, DeviceReplay};
@@ -60,6 +60,12 @@ pub struct Drawn {
     pub axis: AxisKind,
 }
 
+/// The groupings known, the latest first; both threads of a track use them.
+type Known = Vec<(KeyKind, Arc<KeyColumn>)>;
+
+/// How many pictures in a row are given up for a newer question.
+const MAX_GIVEN_UP: u32 = 3;
+
 /// One device of one document as a timeline.
 pub struct Track {
     /// The document.
@@ -80,14 +86,21 @@ impl Track {
     /// The timeline of device number `device` of `document`.
     #[must_use]
     pub fn new(document: Arc<Document>, device: usize, context: &egui::Context) -> Self {
+        let known = Arc::new(Mutex::new(Known::new()));
         let worker = |name: &str| {
             let theirs = Arc::clone(&document);
-            let mut keys: Vec<(KeyKind, Arc<KeyColumn>)> = Vec::new();
+            let known = Arc::clone(&known);
+            let mut given_up = 0;
             let context = context.clone();
             Worker::new(
                 name,
                 move |request: Request, is_stale: &dyn Fn() -> bool| {
-                    answer(&theirs, device, &mut keys, &request, is_stale)
+                    // While one pans, each frame asks anew: without a limit no picture would
+                    // ever be finished.
+                    let gives_up = || given_up < MAX_GIVEN_UP && is_stale();
+                    let drawn = answer(&theirs, device, &known, &request, &gives_up);
+                    given_up = if drawn.is_none() { given_up + 1 } else { 0 };
+                    drawn
                 },
                 move || context.request_repaint(),
             )
@@ -210,7 +223,7 @@ fn upload(
 fn answer(
     document: &Document,
     device: usize,
-    known: &mut Vec<(KeyKind, Arc<KeyColumn>)>,
+    known: &Mutex<Known>,
     request: &Request,
     is_stale: &dyn Fn() -> bool,
 ) -> Option<Drawn> {
@@ -219,15 +232,19 @@ fn answer(
         .devices
         .get(device)
         .zip(document.devices.get(device))?;
-    let found = known.iter().find(|(kind, _)| *kind == request.keys);
-    let keys = match found {
-        Some((_, keys)) => Arc::clone(keys),
-        None => {
-            let keys = Arc::new(KeyColumn::new(document, device, request.keys));
-            // One grouping is two bytes per allocation; more than two are not kept.
-            known.truncate(1);
-            known.insert(0, (request.keys, Arc::clone(&keys)));
-            keys
+    let keys = {
+        // Held while grouping: the other thread would need the same.
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|(kind, _)| *kind == request.keys);
+        match found {
+            Some((_, keys)) => Arc::clone(keys),
+            None => {
+                let keys = Arc::new(KeyColumn::new(document, device, request.keys));
+                // One grouping is two bytes per allocation; more than two are not kept.
+                known.truncate(1);
+                known.insert(0, (request.keys, Arc::clone(&keys)));
+                keys
+            }
         }
     };
     let source = Source {
