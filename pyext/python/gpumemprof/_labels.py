@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from array import array
+from collections import deque
 from typing import Any, Callable, Optional
 
 from ._files import say
@@ -120,6 +121,10 @@ class Labels:
         self._step_is_over = False
         self._passes = 0
         """Backward passes since the last forward."""
+        self.batches: deque[tuple[int, int, list[str], dict[str, int]]] = deque(maxlen=64)
+        """Step, micro-batch, shapes of the model's inputs and allocated bytes by device, at the
+        beginning of the newest forward passes."""
+        self._noted: Optional[tuple[int, int]] = None
         self._generation = 0
         self._records: dict[int, _Record] = {}
         self._loss_record = _Record(lambda: None, "(loss)", {})
@@ -253,6 +258,21 @@ class Labels:
             return {}
         return out if isinstance(out, dict) else {}
 
+    def _allocated(self) -> dict[str, int]:
+        cuda = self.torch.cuda
+        statistics = self.torch._C._cuda_memoryStats
+        return {
+            str(device): statistics(device)["allocated_bytes"]["all"]["current"]
+            for device in range(cuda.device_count())
+        }
+
+    def batches_document(self) -> list[dict[str, Any]]:
+        """The newest forward passes, for a sidecar."""
+        return [
+            {"step": step, "micro_batch": micro, "inputs": inputs, "allocated_bytes": allocated}
+            for step, micro, inputs, allocated in self.batches
+        ]
+
     # Hooks
 
     def _before_forward(self, module: Any, inputs: Any) -> None:
@@ -263,7 +283,7 @@ class Labels:
         record = self._records.get(id(module))
         parent = local.record
         if not stack:
-            self._enter_root(local)
+            self._enter_root(local, inputs)
         if record is None:
             record = self._find(module, parent)
         if record.generation != self._generation:
@@ -296,7 +316,7 @@ class Labels:
         local.current = "" if local.recomputes and not stack else text
         self._tell(text)
 
-    def _enter_root(self, local: _Local) -> None:
+    def _enter_root(self, local: _Local, inputs: Any) -> None:
         local.recomputes = self._graph_task() >= 0
         if local.recomputes:
             return
@@ -310,6 +330,9 @@ class Labels:
             self._generation += 1
         if len(local.hooked) > MAX_HOOKED:
             local.hooked.clear()
+        if self._tell is not _ignore and self.torch.is_grad_enabled() and self._noted != (self.step, self.micro_batch):
+            self._noted = (self.step, self.micro_batch)
+            self.batches.append((self.step, self.micro_batch, _shapes(inputs, self._tensor), self._allocated()))
 
     def _hook(self, value: Any, record: _Record, hooked: set[int]) -> None:
         if isinstance(value, self._tensor):
@@ -432,6 +455,13 @@ class Labels:
             self._tell("")
         self._tell = _ignore
         self._local.current = ""
+
+
+def _shapes(inputs: Any, tensor: type) -> list[str]:
+    """Shapes and types of the tensors among a module's positional inputs: ``(8, 512)int64``."""
+    return [
+        f"{tuple(value.shape)}{str(value.dtype).rpartition('.')[2]}" for value in inputs[:8] if isinstance(value, tensor)
+    ]
 
 
 def _ignore(_text: str) -> None:
