@@ -75,12 +75,14 @@ class SpanLog:
 class _Record:
     """One module: its name, and its labels for one generation (step and micro-batch)."""
 
-    __slots__ = ("backward", "extra", "forward", "generation", "hook", "name", "ref")
+    __slots__ = ("backward", "extra", "forward", "generation", "head", "hook", "name", "ref")
 
     def __init__(self, ref: "weakref.ref[Any]", name: str, extra: dict[str, Any]) -> None:
         self.ref = ref
         self.name = name
         self.extra = extra
+        self.head = ""
+        """The label's part that stays, without its closing brace."""
         self.generation = -1
         self.forward = ""
         self.backward = ""
@@ -161,9 +163,11 @@ class Labels:
         while pending:
             module, path, wrapper = pending.pop()
             if id(module) in seen:
-                shared = self._records[id(module)].extra.setdefault("shared", [])
+                record = self._records[id(module)]
+                shared = record.extra.setdefault("shared", [])
                 if len(shared) < 8:
                     shared.append(path)
+                    record.head = ""
                 continue
             seen.add(id(module))
             kind = type(module).__name__
@@ -200,16 +204,19 @@ class Labels:
     # Labels
 
     def _text(self, phase: Optional[str], record: Optional[_Record] = None) -> str:
-        label: dict[str, Any] = {}
-        if record is not None:
-            label["module"] = record.name
-            label.update(record.extra)
+        """The label as JSON. Built by hand: `json.dumps` costs 4 µs, and this runs for every module of
+        every step."""
+        if record is None:
+            head = "{"
+        else:
+            if not record.head:
+                record.head = json.dumps({"module": record.name, **record.extra}, separators=(",", ":"))[:-1] + ","
+            head = record.head
         if phase is not None:
-            label["phase"] = phase
-        label["step"] = self.step
+            head = f'{head}"phase":"{phase}",'
         if self.micro_batch:
-            label["micro_batch"] = self.micro_batch
-        return json.dumps(label, separators=(",", ":"))
+            return f'{head}"step":{self.step},"micro_batch":{self.micro_batch}}}'
+        return f'{head}"step":{self.step}}}'
 
     def _loss(self, phase: str) -> str:
         return self._text(phase, self._loss_record)
