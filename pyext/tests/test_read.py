@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -121,9 +122,26 @@ def test_a_log_gives_its_verdict(tmp_path):
     assert done.returncode == 0 and "fragmentation" in done.stdout
 
 
-def test_real_snapshots_have_their_allocators_peaks():
-    import json
+def test_a_run_packs_into_one_file_and_out_again(path, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "oom-1.pickle").write_bytes(path.read_bytes())
+    sidecar = {
+        "schema": "gpumemprof.sidecar/1",
+        "tensors": [{"device": 0, "address": 0x7F0000000000, "category": "parameter", "module": "head", "name": "head.weight"}],
+        "walks": [{"time_us": None, "tensors": [0]}],
+    }
+    (folder / "oom-1.gpumemprof.json").write_text(json.dumps(sidecar))
+    packed = gpumemprof.pack(folder)
+    assert packed.name == "run.gpumem" and packed.read_bytes() == gpumemprof.pack(folder, tmp_path / "b.gpumem").read_bytes()
+    peak = gpumemprof.read(packed).peak("category", at="end").to_dict()
+    assert peak == gpumemprof.read(folder / "oom-1.pickle").peak("category", at="end").to_dict() == {"parameter": 1000}
+    names = sorted(gpumemprof.unpack(packed, tmp_path / "again"))
+    assert [name.name for name in names] == ["oom-1.gpumemprof.json", "oom-1.pickle"]
+    assert names[1].read_bytes() == path.read_bytes()
 
+
+def test_real_snapshots_have_their_allocators_peaks():
     folder = shared() / "simulated"
     seen = 0
     for line in (folder / "truth.jsonl").read_text().splitlines()[:12]:

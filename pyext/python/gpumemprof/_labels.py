@@ -124,8 +124,8 @@ class Labels:
         self._passes = 0
         """Backward passes since the last forward."""
         self.batches: deque[tuple[int, int, list[str], dict[str, int]]] = deque(maxlen=64)
-        """Step, micro-batch, shapes of the model's inputs and allocated bytes by device, at the
-        beginning of the newest forward passes."""
+        """Step, micro-batch, shapes of the model's inputs and allocated bytes of the current device, at
+        the beginning of the newest forward passes."""
         self._noted: Optional[tuple[int, int]] = None
         self._generation = 0
         self._records: dict[int, _Record] = {}
@@ -266,12 +266,10 @@ class Labels:
         return out if isinstance(out, dict) else {}
 
     def _allocated(self) -> dict[str, int]:
-        cuda = self.torch.cuda
-        statistics = self.torch._C._cuda_memoryStats
-        return {
-            str(device): statistics(device)["allocated_bytes"]["all"]["current"]
-            for device in range(cuda.device_count())
-        }
+        """Allocated bytes of the current device: the counters of all would cost too much a step."""
+        device = self.torch.cuda.current_device()
+        statistics = self.torch._C._cuda_memoryStats(device)
+        return {str(device): statistics["allocated_bytes"]["all"]["current"]}
 
     def batches_document(self) -> list[dict[str, Any]]:
         """The newest forward passes, for a sidecar."""
