@@ -15,33 +15,40 @@ command -v python3 >/dev/null || {
     exit 1
 }
 
-# Each line: a file that shows the package is there, and the package.
-build_packages() {
-    echo "/usr/bin/cc build-essential"
+# What is needed: a check that succeeds where it is there, and the Debian package.
+need() {
+    local check="$1" package="$2"
+    bash -c "$check" >/dev/null 2>&1 || missing+=("$package")
 }
-test_packages() {
-    build_packages
-    echo "/usr/bin/chromium chromium"
-}
+library() { echo "ldconfig -p | grep -q '$1'"; }
 
 missing=()
-while read -r file package; do
-    [ -e "$file" ] || missing+=("$package")
-done < <("${what}_packages")
+need "command -v cc" build-essential
+if [ "$what" = test ]; then
+    need "command -v chromium" chromium
+    need "command -v Xvfb" xvfb
+    need "$(library libEGL.so.1)" libegl1
+    need "$(library libxkbcommon-x11.so.0)" libxkbcommon-x11-0
+    need "ls /usr/lib/*/dri/swrast_dri.so /usr/lib/*/dri/libdril_dri.so" libgl1-mesa-dri
+    need "ls /usr/share/vulkan/icd.d/lvp_icd*.json" mesa-vulkan-drivers
+    need "python3 -c 'import ensurepip'" python3-venv
+fi
 if [ "${#missing[@]}" -gt 0 ]; then
     echo "setup: installing ${missing[*]}"
     as_root=()
     [ "$(id -u)" -eq 0 ] || as_root=(sudo)
     "${as_root[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends \
-        "${missing[@]}" >/dev/null
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+if [ "$what" = test ] && ! cmp -s tests/requirements.txt .venv/requirements.installed; then
+    echo "setup: the tests' Python tools, in .venv"
+    python3 -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+    cp tests/requirements.txt .venv/requirements.installed
+fi
 if [ "$what" = test ]; then
-    stamp=.venv/requirements.installed
-    if ! cmp -s tests/requirements.txt "$stamp"; then
-        python3 -m venv .venv
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
-        cp tests/requirements.txt "$stamp"
-    fi
+    # Inside .venv: two PyTorch versions for the simulated device.
+    python3 tests/install_torch.py
 fi

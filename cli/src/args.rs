@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use profiler_core::allocator::{Capacity, GPUS, TorchVersion, find_gpu};
+use profiler_core::attribution::Phase;
 
 /// Explains PyTorch GPU memory: what filled the device, which layer, and what to change.
 #[derive(Debug, Parser)]
@@ -28,6 +30,10 @@ pub enum Command {
     Fragmentation(FragmentationArguments),
     /// Print the verdict on each out-of-memory error of a snapshot.
     Oom(OomArguments),
+    /// Run the recorded program under other allocator settings, on another device, or changed.
+    Simulate(SimulateArguments),
+    /// Search the allocator settings that would have served the program better.
+    Advise(AdviseArguments),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -199,6 +205,82 @@ pub struct OomArguments {
     /// Print JSON (schema gpumemprof.oom/1).
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArguments {
+    #[command(flatten)]
+    /// The file.
+    pub input: FileArguments,
+    /// What PYTORCH_CUDA_ALLOC_CONF would be; the recorded settings if not given.
+    #[arg(long, value_name = "SETTINGS")]
+    pub alloc_conf: Option<String>,
+    /// The device's memory for this process's allocator: a size such as 24GiB, a GPU such as
+    /// a100-40gb, or none. By default that of the recording if it ran out of memory.
+    #[arg(long, value_name = "SIZE|GPU", default_value = "recorded", value_parser = parse_capacity)]
+    pub capacity: Capacity,
+    /// What torch.cuda.set_per_process_memory_fraction is given.
+    #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
+    pub memory_fraction: Option<f64>,
+    /// Leave out the allocations of this layer and those inside it, for example blocks.3.attn.
+    #[arg(long, value_name = "LAYER")]
+    pub drop: Vec<String>,
+    /// Multiply the sizes of a phase's allocations, for example forward=1.5.
+    #[arg(long, value_name = "PHASE=FACTOR", value_parser = crate::commands::simulate::parse_scale)]
+    pub scale: Vec<(Phase, f64)>,
+    /// The PyTorch version whose rules read the settings; by default the oldest that can have
+    /// written the file.
+    #[arg(long, value_name = "VERSION")]
+    pub torch: Option<TorchVersion>,
+    /// Print JSON (schema gpumemprof.simulate/1).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `advise`.
+#[derive(Debug, Args)]
+pub struct AdviseArguments {
+    #[command(flatten)]
+    /// The file.
+    pub input: FileArguments,
+    /// The device's memory for this process's allocator: a size such as 24GiB, a GPU such as
+    /// a100-40gb, or none. By default that of the recording if it ran out of memory.
+    #[arg(long, value_name = "SIZE|GPU", default_value = "recorded", value_parser = parse_capacity)]
+    pub capacity: Capacity,
+    /// The PyTorch version that will read the settings; by default the oldest that can have
+    /// written the file.
+    #[arg(long, value_name = "VERSION")]
+    pub torch: Option<TorchVersion>,
+    /// Print JSON (schema gpumemprof.advise/1).
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_capacity(text: &str) -> Result<Capacity, String> {
+    match text {
+        "recorded" => return Ok(Capacity::Recorded),
+        "none" => return Ok(Capacity::Unlimited),
+        _ => {}
+    }
+    if let Some(gpu) = find_gpu(text) {
+        return Ok(Capacity::Bytes(gpu.total_bytes));
+    }
+    let bytes = profiler_core::units::parse_bytes(text);
+    bytes.map(Capacity::Bytes).ok_or_else(|| {
+        let names: Vec<&str> = GPUS.iter().map(|gpu| gpu.name).collect();
+        format!(
+            "expected a size such as 24GiB, none, or one of {}",
+            names.join(", ")
+        )
+    })
+}
+
+fn parse_fraction(text: &str) -> Result<f64, String> {
+    let fraction = text.parse().ok();
+    fraction
+        .filter(|fraction| (0.0..=1.0).contains(fraction))
+        .ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

@@ -173,6 +173,23 @@ impl Bar {
         bar.set_position(done);
     }
 
+    /// Shows how many of `all` steps of `what` are done.
+    pub fn steps(&mut self, what: &'static str, done: u64, all: u64) {
+        if self.quiet || (self.bar.is_none() && self.since.elapsed() < QUIET_FOR) {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new(all);
+            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}") {
+                bar.set_style(style);
+            }
+            bar.set_message(what);
+            bar
+        });
+        bar.set_length(all);
+        bar.set_position(done);
+    }
+
     /// A spinner that says `what` is going on; nothing if `quiet`.
     #[must_use]
     pub fn spinner(quiet: bool, what: &'static str) -> Self {

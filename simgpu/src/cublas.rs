@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 
-use crate::ffi::{Out, create_handle, succeed};
+use crate::ffi::{Out, compute, create_handle, succeed};
 
 create_handle! {
     cublasCreate_v2 cublasLtCreate cublasLtMatmulDescCreate cublasLtMatmulPreferenceCreate
@@ -128,9 +128,13 @@ extern "C" fn cublasLtMatmulAlgoConfigGetAttribute(
 
 succeed! {
     cublasDestroy_v2 cublasSetStream_v2 cublasSetWorkspace_v2 cublasSetSmCountTarget
-    cublasLtDestroy cublasLtMatmul cublasLtMatmulAlgoConfigSetAttribute cublasLtMatmulAlgoInit
+    cublasLtDestroy cublasLtMatmulAlgoConfigSetAttribute cublasLtMatmulAlgoInit
     cublasLtMatmulDescDestroy cublasLtMatmulDescSetAttribute cublasLtMatmulPreferenceDestroy
     cublasLtMatmulPreferenceSetAttribute cublasLtMatrixLayoutDestroy cublasLtMatrixLayoutSetAttribute
+}
+
+compute! {
+    cublasLtMatmul
     cublasCaxpy_v2 cublasCcopy_v2 cublasCdotc_v2 cublasCdotu_v2 cublasCgelsBatched
     cublasCgemmBatched cublasCgemmStridedBatched cublasCgemm_v2 cublasCgemv_v2 cublasCgeqrfBatched
     cublasCgerc_v2 cublasCgeru_v2 cublasCgetrfBatched cublasCgetrsBatched cublasChemm_v2

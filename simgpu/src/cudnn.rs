@@ -10,7 +10,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::cudart::device::cuda_version;
-use crate::ffi::{Out, create_handle, new_handle, succeed};
+use crate::ffi::{Out, compute, create_handle, new_handle, succeed};
 
 /// `CUDNN_STATUS_BAD_PARAM`.
 const BAD_PARAM: c_int = 2000;
@@ -181,19 +181,22 @@ extern "C" fn cudnnBackendGetAttribute(
     0
 }
 
-succeed! {
-    cudnnBackendExecute cudnnBackendFinalize cudnnDestroy cudnnSetStream
-    cudnnBatchNormalizationBackwardEx cudnnBatchNormalizationForwardInference
+compute! {
+    cudnnBackendExecute cudnnBatchNormalizationBackwardEx cudnnBatchNormalizationForwardInference
     cudnnBatchNormalizationForwardTrainingEx cudnnConvolutionBackwardData
     cudnnConvolutionBackwardFilter cudnnConvolutionBiasActivationForward cudnnConvolutionForward
-    cudnnDestroyActivationDescriptor cudnnDestroyConvolutionDescriptor
-    cudnnDestroyDropoutDescriptor cudnnDestroyFilterDescriptor
-    cudnnDestroySpatialTransformerDescriptor cudnnDestroyTensorDescriptor cudnnPoolingForward
-    cudnnRestoreDropoutDescriptor cudnnSetActivationDescriptor cudnnSetConvolutionGroupCount
-    cudnnSetConvolutionMathType cudnnSetConvolutionNdDescriptor cudnnSetDropoutDescriptor
-    cudnnSetFilterNdDescriptor cudnnSetPooling2dDescriptor cudnnSetSpatialTransformerNdDescriptor
-    cudnnSetTensorNdDescriptor cudnnSpatialTfGridGeneratorBackward
-    cudnnSpatialTfGridGeneratorForward cudnnSpatialTfSamplerBackward cudnnSpatialTfSamplerForward
+    cudnnPoolingForward cudnnRestoreDropoutDescriptor cudnnSetDropoutDescriptor
+    cudnnSpatialTfGridGeneratorBackward cudnnSpatialTfGridGeneratorForward
+    cudnnSpatialTfSamplerBackward cudnnSpatialTfSamplerForward
+}
+
+succeed! {
+    cudnnBackendFinalize cudnnDestroy cudnnSetStream cudnnDestroyActivationDescriptor
+    cudnnDestroyConvolutionDescriptor cudnnDestroyDropoutDescriptor cudnnDestroyFilterDescriptor
+    cudnnDestroySpatialTransformerDescriptor cudnnDestroyTensorDescriptor
+    cudnnSetActivationDescriptor cudnnSetConvolutionGroupCount cudnnSetConvolutionMathType
+    cudnnSetConvolutionNdDescriptor cudnnSetFilterNdDescriptor cudnnSetPooling2dDescriptor
+    cudnnSetSpatialTransformerNdDescriptor cudnnSetTensorNdDescriptor
 }
 
 create_handle! {

@@ -17,6 +17,11 @@ impl<T> Clone for Out<T> {
 impl<T> Copy for Out<T> {}
 
 impl<T> Out<T> {
+    /// An out-parameter made of a pointer that a C caller passed inside another argument.
+    pub(crate) fn at(pointer: *mut T) -> Self {
+        Self(pointer)
+    }
+
     /// Whether the caller passed no pointer.
     pub(crate) fn is_null(self) -> bool {
         self.0.is_null()
@@ -91,6 +96,16 @@ pub(crate) fn text_field<const N: usize>(value: &str) -> [u8; N] {
     field
 }
 
+/// The host bytes a copy function reads from; none for null.
+pub(crate) fn host_bytes<'a>(pointer: *const c_void, length: usize) -> &'a [u8] {
+    if pointer.is_null() || length == 0 {
+        return &[];
+    }
+    // SAFETY: the caller of a copy function passed a host range of `length` bytes to be read, and the
+    // slice is used before that function returns.
+    unsafe { std::slice::from_raw_parts(pointer.cast(), length) }
+}
+
 /// Writes `length` zero bytes to host memory.
 pub(crate) fn zero_host(pointer: *mut c_void, length: usize) {
     if !pointer.is_null() && length > 0 {
@@ -111,6 +126,17 @@ macro_rules! succeed {
     ($($name:ident)*) => { $(
         #[unsafe(no_mangle)]
         extern "C" fn $name() -> std::ffi::c_int { 0 }
+    )* };
+}
+
+/// Exports C functions that would compute on the device: they succeed, and count as a launch.
+macro_rules! compute {
+    ($($name:ident)*) => { $(
+        #[unsafe(no_mangle)]
+        extern "C" fn $name() -> std::ffi::c_int {
+            $crate::runtime::runtime().launched();
+            0
+        }
     )* };
 }
 
@@ -136,7 +162,7 @@ macro_rules! not_supported {
         }
     )* };
 }
-pub(crate) use {create_handle, not_supported, succeed};
+pub(crate) use {compute, create_handle, not_supported, succeed};
 
 /// One line on stderr when `SIMGPU_TRACE` is set.
 #[allow(clippy::print_stderr, reason = "the trace has no other place to go")]

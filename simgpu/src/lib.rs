@@ -2,8 +2,8 @@
 //!
 //! One shared library that answers in place of the CUDA runtime (12 and 13), the driver, cuBLAS,
 //! cuDNN and NVML, so that an unmodified PyTorch wheel runs on a machine with no GPU. Arithmetic is
-//! skipped: what device memory holds is never stored, and a copy to the host gives zeros. Memory is
-//! counted exactly: every segment the caching allocator asks for is an address range of a simulated
+//! skipped: what a kernel would have written is not known, and a copy of it to the host gives zeros.
+//! Memory is counted exactly: every segment the caching allocator asks for is an address range of a simulated
 //! device with a capacity, and the runtime and NVML answer from the same counters.
 //!
 //! `README.md` beside this crate says how to run a program on it and lists the environment variables.
@@ -21,6 +21,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod config;
+mod contents;
 mod counters;
 mod cublas;
 mod cudart;

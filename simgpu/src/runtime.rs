@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::config::{Config, MAX_DEVICES};
+use crate::contents::Contents;
 use crate::counters::{Counters, Refused};
 use crate::ffi::complain;
 use crate::window::{Window, rounded};
@@ -96,6 +97,9 @@ pub(crate) struct Runtime {
     /// Streams in a capture: lets the common "is it capturing" question be answered without a lock.
     capturing: AtomicUsize,
     row: AtomicUsize,
+    contents: Mutex<Contents>,
+    /// Whether `contents` knows anything: most kernels find that it does not.
+    knows_contents: AtomicBool,
 }
 
 thread_local! {
@@ -171,6 +175,8 @@ impl Runtime {
             }),
             capturing: AtomicUsize::new(0),
             row: AtomicUsize::new(usize::MAX),
+            contents: Mutex::default(),
+            knows_contents: AtomicBool::new(false),
         }
     }
 
@@ -574,8 +580,20 @@ impl Runtime {
         true
     }
 
-    /// Counts a kernel launch on the current device.
+    /// Works on what is known of device memory.
+    pub(crate) fn with_contents<T>(&self, work: impl FnOnce(&mut Contents) -> T) -> T {
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut contents);
+        self.knows_contents
+            .store(!contents.is_empty(), Ordering::Release);
+        result
+    }
+
+    /// Counts a kernel launch on the current device, which may have written anywhere.
     pub(crate) fn launched(&self) {
+        if self.knows_contents.load(Ordering::Acquire) {
+            self.with_contents(Contents::clear);
+        }
         let row = self.row.load(Ordering::Relaxed);
         if row != usize::MAX
             && let Some(board) = self.board(current_device())

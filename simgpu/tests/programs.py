@@ -282,12 +282,39 @@ def host() -> dict:
     pinned = torch.arange(1000, dtype=torch.float32).pin_memory()
     ordinary = torch.arange(1000, dtype=torch.float32)
     device = pinned.to("cuda", non_blocking=True)
+    copy = torch.empty_like(device).copy_(device)
     torch.cuda.synchronize()
+    back = [device.cpu().sum().item(), copy[10:].cpu().sum().item()]
+    device.add_(1)
+    back.append(device.cpu().sum().item())
     return {
         "pinned": [pinned.is_pinned(), ordinary.is_pinned()],
         "kept": pinned.sum().item(),
-        "back": device.cpu().sum().item(),
+        "back": back,
     }
+
+
+def distributed(folder: str) -> dict:
+    """Data-parallel training of one rank, under torchrun."""
+    import torch
+    from torch import distributed
+
+    distributed.init_process_group("gloo")
+    rank = distributed.get_rank()
+    torch.cuda.set_device(rank)
+    model = torch.nn.Sequential(*(torch.nn.Linear(256, 256) for _ in range(4))).cuda()
+    model = torch.nn.parallel.DistributedDataParallel(model, device_ids=[rank])
+    optimizer = torch.optim.AdamW(model.parameters())
+    for _ in range(2):
+        model(torch.zeros(16, 256, device="cuda")).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    distributed.barrier()
+    result = {"pid": os.getpid(), **counters(rank), "nvml": nvml(rank)}
+    with open(os.path.join(folder, f"{rank}.json"), "w") as file:
+        json.dump(result, file)
+    distributed.destroy_process_group()
+    return result
 
 
 def agreement() -> dict:

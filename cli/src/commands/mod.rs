@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod advise;
 mod allocations;
 mod completions;
 mod fragmentation;
@@ -7,6 +8,7 @@ mod oom;
 mod oom_log;
 mod peak;
 mod report;
+pub(crate) mod simulate;
 mod stats;
 
 use crate::CommandError;
@@ -24,6 +26,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Allocations(arguments) => allocations::run(arguments),
         Command::Fragmentation(arguments) => fragmentation::run(arguments),
         Command::Oom(arguments) => oom::run(arguments),
+        Command::Simulate(arguments) => simulate::run(arguments),
+        Command::Advise(arguments) => advise::run(arguments),
         Command::Completions { shell } => completions::run(*shell),
     }
 }

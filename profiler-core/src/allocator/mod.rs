@@ -4,13 +4,17 @@
 //! The rules are those of `c10/cuda/CUDACachingAllocator.cpp`. [`SizeRules`] is what they say
 //! about sizes alone.
 
+mod advise;
 mod block;
+mod bound;
+mod capacity;
 mod conf;
 mod counters;
 mod curve;
 mod device;
 mod driver;
 mod expandable;
+mod gpus;
 mod lane;
 mod map;
 mod model;
@@ -26,12 +30,18 @@ mod solve;
 mod start_state;
 mod version;
 
+pub use advise::{
+    Advice, AdviseOptions, Best, Candidate, DeviceAdvice, GpuFit, advise, environment_line,
+};
 pub use block::{Block, BlockId, Use};
+pub use bound::Bound;
+pub use capacity::{smallest_capacity, survives};
 pub use conf::ConfError;
 pub use counters::{Counters, Gauge};
 pub use curve::CurvePoint;
 pub use device::Device;
 pub use driver::{Collection, Driver, Piece};
+pub use gpus::{GPUS, Gpu, find_gpu};
 pub use lane::LaneKey;
 pub use map::{BlockMap, MapBlock, MapSegment};
 pub use model::{Allocator, OutOfMemory};

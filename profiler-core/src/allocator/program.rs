@@ -244,10 +244,16 @@ impl<'a> Extraction<'a> {
             next,
             Action::SegmentAlloc | Action::SegmentMap | Action::Oom
         );
-        // An allocation that releases to make room records its own stack with what it releases;
-        // it never releases without growing, or failing, after.
-        let has_stack = !events.stack(row).is_empty();
-        let by_allocation = grows && (!has_stack || events.stack(row) == events.stack(end));
+        // An allocation that releases to make room records its own stack with what it releases,
+        // and always grows, or fails, after. Where nothing has a stack the two look alike; then
+        // a private pool tells, since nothing is released while one is in use.
+        let has_stacks = !(events.stack(row).is_empty() && events.stack(end).is_empty());
+        let by_allocation = grows
+            && if has_stacks {
+                events.stack(row) == events.stack(end)
+            } else {
+                self.pool(events, end) == 0
+            };
         if !by_allocation {
             self.program.empty_caches += 1;
             self.push(end - 1, Step::EmptyCache);

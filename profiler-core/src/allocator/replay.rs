@@ -205,6 +205,14 @@ impl Recording {
 }
 
 impl Recording {
+    /// The row of the first recorded failure.
+    #[must_use]
+    pub fn first_oom(&self) -> Option<u32> {
+        let mut steps = self.program.steps.iter();
+        let failed = steps.find(|timed| matches!(timed.step, Step::FailedMalloc { .. }));
+        failed.map(|timed| timed.event)
+    }
+
     /// What the device held after each event at which that changed, by replay; empty after the
     /// first disagreement.
     #[must_use]

@@ -38,6 +38,8 @@ pub(super) struct SimulatedRun<'a> {
     handles: Vec<BlockId>,
     /// The first failure the recording has too.
     pub(super) shared_oom: Option<u32>,
+    /// Allocations served.
+    pub(super) served: u64,
 }
 
 impl<'a> SimulatedRun<'a> {
@@ -62,6 +64,7 @@ impl<'a> SimulatedRun<'a> {
             allocator,
             handles,
             shared_oom: None,
+            served: 0,
         }
     }
 
@@ -88,6 +91,23 @@ impl<'a> SimulatedRun<'a> {
         Ending::Finished
     }
 
+    /// Runs to the end or the first failure; failures the recording has count too, and where the
+    /// recording fails and this run does not it goes on.
+    pub(super) fn serves_everything(&mut self) -> bool {
+        let program = self.program;
+        let mut released_pools = program.released_pools.iter().peekable();
+        program.steps.iter().all(|timed| {
+            while let Some(&(_, pool)) = released_pools.next_if(|&&(event, _)| event <= timed.event)
+            {
+                self.allocator.driver_mut().set_freeable(pool);
+            }
+            match self.step(timed.event, timed.step) {
+                Some(Ending::OutOfMemory { .. }) => false,
+                _ => self.shared_oom.is_none(),
+            }
+        })
+    }
+
     #[inline]
     fn step(&mut self, event: u32, step: Step) -> Option<Ending> {
         let handle = |request: u32| {
@@ -102,6 +122,7 @@ impl<'a> SimulatedRun<'a> {
                     .malloc(wanted.requested, wanted.stream, wanted.pool);
                 match served {
                     Ok(block) => {
+                        self.served += 1;
                         if let Some(slot) = self.handles.get_mut(request as usize) {
                             *slot = block;
                         }
@@ -118,7 +139,9 @@ impl<'a> SimulatedRun<'a> {
                 stream,
                 pool,
             } => {
-                if self.allocator.malloc(rounded, stream, pool).is_ok() {
+                if let Ok(block) = self.allocator.malloc(rounded, stream, pool) {
+                    // How long it would have been kept is unknown.
+                    self.allocator.free(block);
                     return Some(Ending::AvoidedOutOfMemory { event });
                 }
                 self.shared_oom = self.shared_oom.or(Some(event));

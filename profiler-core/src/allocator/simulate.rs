@@ -115,6 +115,8 @@ pub struct DeviceSimulation {
     pub simulated: Summary,
     /// The allocator's counters over the simulated run.
     pub counters: Counters,
+    /// Allocations served in it.
+    pub served: u64,
     /// How it ended.
     pub ending: Ending,
     /// The recording replayed, if asked for.
@@ -217,8 +219,7 @@ impl WhatIf {
         let Some(conf) = &self.conf else {
             return Ok(None);
         };
-        let bound = TorchVersion::at_least(&snapshot.features);
-        let version = self.version.unwrap_or(bound);
+        let version = self.version_for(snapshot);
         let settings = match Settings::from_conf(conf, version) {
             Ok(settings) => settings,
             Err(error) if self.version.is_none() && version < TorchVersion::NEWEST => {
@@ -239,6 +240,12 @@ impl WhatIf {
             return Err(SimulateError::MallocAsync);
         }
         Ok(Some(settings))
+    }
+
+    /// The version asked for, or the oldest that can have written the file.
+    fn version_for(&self, snapshot: &Snapshot) -> TorchVersion {
+        let oldest = || TorchVersion::at_least(&snapshot.features);
+        self.version.unwrap_or_else(oldest)
     }
 
     fn capacity(&self, snapshot: &Snapshot, recording: &Recording) -> Option<u64> {
@@ -321,7 +328,8 @@ fn one_device(
 ) -> Result<DeviceSimulation, SimulateError> {
     let program = what_if.changed(&recording.program);
     let capacity = what_if.capacity(snapshot, recording);
-    let device = new_device(capacity, settings, what_if.memory_fraction);
+    let version = what_if.version_for(snapshot);
+    let device = new_device(capacity, settings, what_if.memory_fraction, version);
     let mut curve = Vec::new();
     let mut peak = (0, 0);
     let mut steps = 0;
@@ -354,6 +362,7 @@ fn one_device(
         recorded: recorded_summary(snapshot, recording),
         simulated: summary(&counters, oom_event),
         counters,
+        served: run.served,
         ending,
         recorded_curve: Vec::new(),
         simulated_curve: curve,
@@ -383,9 +392,10 @@ pub(super) fn new_device(
     capacity: Option<u64>,
     settings: &Settings,
     memory_fraction: Option<f64>,
+    version: TorchVersion,
 ) -> Device {
     let fraction = memory_fraction.unwrap_or(settings.per_process_memory_fraction);
-    let is_limited = memory_fraction.is_some() || fraction < 1.0;
+    let is_limited = fraction < 1.0 || memory_fraction.is_some() && version.limits_at_one();
     // `setMemoryFraction` multiplies in doubles.
     let limit = capacity.filter(|_| is_limited);
     let limit = limit.map(|capacity| (fraction * capacity as f64) as u64);

@@ -48,6 +48,13 @@ impl TorchVersion {
         self >= Self::new(2, 9)
     }
 
+    /// Whether `set_per_process_memory_fraction(1.0)` sets a limit (the device's memory), with
+    /// what follows from having one; from 2.10 on it sets none.
+    #[must_use]
+    pub fn limits_at_one(self) -> bool {
+        self < Self::new(2, 10)
+    }
+
     /// What decides between free blocks of equal size (`BlockComparatorSize`).
     #[must_use]
     pub fn tie_break(self) -> TieBreak {

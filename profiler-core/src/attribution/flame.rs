@@ -21,6 +21,8 @@ use super::natural_order::natural_order;
 pub struct FlameNode {
     /// The frame or the layer's name. Text from the file: a stranger's.
     pub label: String,
+    /// The number of its [`CleanStackId`] or [`LayerId`]; the root's is 0.
+    pub number: u32,
     /// Whose code the frame is; none for layers and the root.
     pub origin: Option<FrameOrigin>,
     /// The node around it; the root's is itself.
@@ -184,6 +186,7 @@ fn arrange(
         let position = out.nodes.len() as u32;
         out.nodes.push(FlameNode {
             label,
+            number,
             origin,
             parent,
             depth,

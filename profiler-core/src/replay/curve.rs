@@ -77,6 +77,18 @@ impl Curve {
             .zip(self.values.iter().copied())
     }
 
+    /// Where the value changes, ascending; the first is moment 0.
+    #[must_use]
+    pub fn moments(&self) -> &[Moment] {
+        &self.moments
+    }
+
+    /// The value from each of [`Self::moments`] on.
+    #[must_use]
+    pub fn values(&self) -> &[u64] {
+        &self.values
+    }
+
     /// How many changes there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -239,7 +239,12 @@ impl Subject<'_> {
             note,
             help,
         };
-        let event = |moment: Moment| format!("after event {}", units::count(u64::from(moment)));
+        let event = |moment: Moment| {
+            if replay.event_count() == 0 {
+                return "as the file was written".to_owned();
+            }
+            format!("after event {}", units::count(u64::from(moment)))
+        };
         let (peak_moment, peak) = replay.requested.peak();
         let reserved = &history.at_reserved_peak;
         let lost = history.at_worst.reserved_bytes.saturating_sub(

@@ -3,7 +3,8 @@
 use std::ffi::{c_int, c_uint, c_void};
 
 use super::device::known;
-use crate::ffi::{Out, zero_host};
+use crate::contents::LONGEST;
+use crate::ffi::{Out, host_bytes, zero_host};
 use crate::runtime::{
     INVALID_DEVICE, INVALID_VALUE, OUT_OF_MEMORY, Place, SUCCESS, current_device, error, runtime,
 };
@@ -124,26 +125,38 @@ extern "C" fn cudaMemPoolGetAttribute(_pool: usize, _attribute: c_int, value: Ou
     SUCCESS
 }
 
-/// Whether a copy's target is host memory to be written. The kinds are `cudaMemcpyHostToHost` (0),
-/// `HostToDevice` (1), `DeviceToHost` (2), `DeviceToDevice` (3) and `Default` (4: by the addresses).
-fn writes_host(target: *mut c_void, kind: c_int) -> bool {
-    match kind {
-        1 | 3 => false,
-        _ => !matches!(runtime().place(target as u64), Place::Device(_)),
-    }
-}
-
-/// Copies: to the host they give zeros when they come from a device, and the bytes when they come
-/// from the host; to a device they do nothing.
-fn copy(target: *mut c_void, source: *const c_void, length: usize, kind: c_int) -> c_int {
-    if writes_host(target, kind) {
-        if kind == 2 || matches!(runtime().place(source as u64), Place::Device(_)) {
-            zero_host(target, length);
-        } else if !target.is_null() && !source.is_null() {
-            // SAFETY: a host-to-host copy: both are host ranges of `length` bytes by the function's
-            // contract; `copy` allows an overlap.
-            unsafe { std::ptr::copy(source.cast::<u8>(), target.cast::<u8>(), length) }
+/// Copies `length` bytes. Device memory gives what is known of it, and zeros for the rest.
+fn copy(target: *mut c_void, source: *const c_void, length: usize) -> c_int {
+    let machine = runtime();
+    let is_device = |address: u64| matches!(machine.place(address), Place::Device(_));
+    let (from, to) = (source as u64, target as u64);
+    match (is_device(from), is_device(to)) {
+        (false, false) => {
+            if !target.is_null() && !source.is_null() {
+                // SAFETY: both are host ranges of `length` bytes by the function's contract; `copy`
+                // allows an overlap.
+                unsafe { std::ptr::copy(source.cast::<u8>(), target.cast::<u8>(), length) }
+            }
         }
+        (false, true) if length > LONGEST => {
+            machine.with_contents(|contents| contents.forget(to, length));
+        }
+        (false, true) => {
+            machine.with_contents(|contents| contents.write(to, host_bytes(source, length)));
+        }
+        (true, false) => {
+            zero_host(target, length);
+            for (offset, run) in machine.with_contents(|contents| contents.known(from, length)) {
+                Out::at(target.wrapping_byte_add(offset).cast::<u8>()).set_all(&run);
+            }
+        }
+        (true, true) => machine.with_contents(|contents| {
+            let runs = contents.known(from, length);
+            contents.forget(to, length);
+            for (offset, run) in runs {
+                contents.write(to + offset as u64, &run);
+            }
+        }),
     }
     SUCCESS
 }
@@ -153,9 +166,9 @@ extern "C" fn cudaMemcpy(
     target: *mut c_void,
     source: *const c_void,
     length: usize,
-    kind: c_int,
+    _kind: c_int,
 ) -> c_int {
-    copy(target, source, length, kind)
+    copy(target, source, length)
 }
 
 #[unsafe(no_mangle)]
@@ -163,10 +176,10 @@ extern "C" fn cudaMemcpyAsync(
     target: *mut c_void,
     source: *const c_void,
     length: usize,
-    kind: c_int,
+    _kind: c_int,
     _stream: usize,
 ) -> c_int {
-    copy(target, source, length, kind)
+    copy(target, source, length)
 }
 
 #[unsafe(no_mangle)]
@@ -177,7 +190,7 @@ extern "C" fn cudaMemcpy2DAsync(
     source_pitch: usize,
     width: usize,
     height: usize,
-    kind: c_int,
+    _kind: c_int,
     _stream: usize,
 ) -> c_int {
     for row in 0..height {
@@ -185,27 +198,37 @@ extern "C" fn cudaMemcpy2DAsync(
             target.wrapping_byte_add(row * target_pitch),
             source.wrapping_byte_add(row * source_pitch),
             width,
-            kind,
         );
     }
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cudaMemcpyPeerAsync() -> c_int {
-    SUCCESS
+extern "C" fn cudaMemcpyPeerAsync(
+    target: *mut c_void,
+    _target_device: c_int,
+    source: *const c_void,
+    _source_device: c_int,
+    length: usize,
+    _stream: usize,
+) -> c_int {
+    copy(target, source, length)
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn cudaMemcpyToSymbol() -> c_int {
-    SUCCESS
-}
+crate::ffi::compute! { cudaMemcpyToSymbol }
 
 #[unsafe(no_mangle)]
 extern "C" fn cudaMemset(target: *mut c_void, value: c_int, length: usize) -> c_int {
-    if !target.is_null() && runtime().place(target as u64) == Place::Host {
-        // SAFETY: page-locked host memory, `length` bytes of it by the function's contract.
-        unsafe { std::ptr::write_bytes(target.cast::<u8>(), value as u8, length) }
+    match runtime().place(target as u64) {
+        // Zeros are what is read of what is not known; another value is not kept.
+        Place::Device(_) => {
+            runtime().with_contents(|contents| contents.forget(target as u64, length))
+        }
+        Place::Host => {
+            // SAFETY: page-locked host memory, `length` bytes of it by the function's contract.
+            unsafe { std::ptr::write_bytes(target.cast::<u8>(), value as u8, length) }
+        }
+        Place::Unknown => {}
     }
     SUCCESS
 }

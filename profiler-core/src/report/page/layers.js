@@ -61,7 +61,8 @@ function breakdownTree(holders, { path, known }) {
   return root;
 }
 
-const byBytes = (a, b) => b.bytes - a.bytes || (a.name < b.name ? -1 : 1);
+const inOrder = new Intl.Collator("en", { numeric: true });
+const byBytes = (a, b) => b.bytes - a.bytes || inOrder.compare(a.name, b.name);
 
 function drawLayers() {
   const holders = holdersAt(state.moment);

@@ -138,13 +138,13 @@ function groupLines({ row, bytes: sum, count: many }) {
 }
 
 /** What is known of one allocation, shortest first. */
-function allocationLines(row, frames = 8) {
+function allocationLines(row, frames = 6) {
   const { device } = state;
   const { allocations } = device;
   const lines = [make("p", { class: "tip-title", text: `${bytes(allocations.size[row])}  ${categoryName(allocations.category[row])}` })];
   const fact = (name, value, note) => {
     if (!value) return;
-    lines.push(make("p", { class: "tip-fact" }, make("span", { text: name }), make("b", { text: value }), note ? make("i", { text: note }) : null));
+    lines.push(make("p", { class: "tip-fact" }, make("span", { text: name }), make("b", { text: value }, note ? make("i", { text: ` ${note}` }) : "")));
   };
   const sure = (letter) => (letter === "i" ? "inferred" : letter === "r" ? "recorded" : "");
   fact("layer", layerPath(allocations.layer[row]), sure(allocations.layerKnown[row]));

@@ -1,0 +1,368 @@
+//! `gpumemprof simulate FILE`: the recorded program under other settings or on another device.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use profiler_core::allocator::{
+    Change, CurvePoint, DeviceSimulation, Ending, SimulateError, Simulation, Summary, WhatIf,
+    simulate,
+};
+use profiler_core::attribution::{Attribution, Phase};
+use profiler_core::replay::Replay;
+use profiler_core::snapshot::{DeviceId, Snapshot};
+use profiler_core::units;
+use serde::Serialize;
+
+use crate::args::SimulateArguments;
+use crate::output::Align;
+use crate::{CommandError, input, output};
+
+/// The JSON form, schema `gpumemprof.simulate/1`.
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    file: String,
+    /// The settings asked for; null for the recorded ones.
+    alloc_conf: Option<&'a str>,
+    devices: Vec<Device<'a>>,
+    assumptions: &'a [String],
+}
+
+/// One device.
+#[derive(Serialize)]
+struct Device<'a> {
+    device: i32,
+    /// Share of what can be compared in which the model agrees with the recording.
+    fidelity: f64,
+    /// Where they first differ.
+    first_disagreement: Option<&'a str>,
+    /// The device's memory in the simulation; null without a limit.
+    capacity_bytes: Option<u64>,
+    recorded: &'a Summary,
+    simulated: &'a Summary,
+    /// How the simulation ended: `finished`, `out-of-memory` or `avoided-out-of-memory`.
+    ending: &'static str,
+    /// Reserved and allocated bytes over time, at most [`POINTS`] moments.
+    fragmentation: Vec<Point>,
+}
+
+/// What the device holds after an event.
+#[derive(Serialize)]
+struct Point {
+    event: u32,
+    reserved_bytes: u64,
+    allocated_bytes: u64,
+}
+
+/// Moments shown of the fragmentation over time.
+const POINTS: usize = 100;
+
+/// Prints recorded against simulated.
+pub(super) fn run(arguments: &SimulateArguments) -> Result<(), CommandError> {
+    let snapshot = input::load_snapshot(&arguments.input)?;
+    let what_if = WhatIf {
+        conf: arguments.alloc_conf.clone(),
+        version: arguments.torch,
+        capacity: arguments.capacity,
+        memory_fraction: arguments.memory_fraction,
+        changes: changes(arguments, &snapshot)?,
+        with_curves: true,
+        ..WhatIf::default()
+    };
+    let mut bar = input::Bar::new(arguments.input.quiet);
+    let simulation = simulate(&snapshot, &what_if, &mut |done, all| {
+        bar.steps("simulating", done, all);
+        ControlFlow::Continue(())
+    })
+    .map_err(refused)?;
+    drop(bar);
+    if arguments.json {
+        return output::json(&Report {
+            schema: "gpumemprof.simulate/1",
+            file: arguments.input.file.display().to_string(),
+            alloc_conf: arguments.alloc_conf.as_deref(),
+            devices: simulation.devices.iter().map(device).collect(),
+            assumptions: &simulation.assumptions,
+        });
+    }
+    output::warn(&[&snapshot.warnings]);
+    print(&simulation)
+}
+
+/// Settings that PyTorch would refuse are bad usage; a file without history is not.
+pub(super) fn refused(error: SimulateError) -> CommandError {
+    match error {
+        SimulateError::NoHistory | SimulateError::Stopped => {
+            CommandError::NotThere(error.to_string())
+        }
+        _ => CommandError::Usage(error.to_string()),
+    }
+}
+
+/// The allocations that `--drop` and `--scale` change.
+fn changes(
+    arguments: &SimulateArguments,
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<(DeviceId, u32), Change>, CommandError> {
+    let mut changes = BTreeMap::new();
+    if arguments.drop.is_empty() && arguments.scale.is_empty() {
+        return Ok(changes);
+    }
+    let replay = Replay::new(snapshot);
+    let attribution = Attribution::new(snapshot, &replay);
+    let mut dropped = vec![0_u64; arguments.drop.len()];
+    for (device, known) in replay.devices.iter().zip(&attribution.devices) {
+        for id in device.allocations.ids() {
+            let allocation = device.allocations.get(id);
+            let Some(event) = allocation.alloc_event() else {
+                continue;
+            };
+            let path = attribution.layers.path(known.layer(id).0);
+            let phase = known.phase(id);
+            let matching = arguments.drop.iter().position(|layer| {
+                let rest = path.strip_prefix(layer.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            });
+            if let Some(index) = matching {
+                changes.insert((device.device, event), Change::Drop);
+                if let Some(count) = dropped.get_mut(index) {
+                    *count += 1;
+                }
+                continue;
+            }
+            let factor = arguments.scale.iter().find(|(scaled, _)| *scaled == phase);
+            if let Some((_, factor)) = factor {
+                let size = (allocation.requested as f64 * factor).round() as u64;
+                changes.insert((device.device, event), Change::Resize(size));
+            }
+        }
+    }
+    for (layer, count) in arguments.drop.iter().zip(dropped) {
+        if count == 0 {
+            return Err(CommandError::NotThere(format!(
+                "no recorded allocation belongs to a layer {layer:?}; `gpumemprof peak --by \
+                 layer` lists the layers"
+            )));
+        }
+    }
+    Ok(changes)
+}
+
+fn device(simulation: &DeviceSimulation) -> Device<'_> {
+    let disagreement = simulation.fidelity.first_disagreement.as_ref();
+    Device {
+        device: simulation.device.0,
+        fidelity: simulation.fidelity.share(),
+        first_disagreement: disagreement.map(|first| first.explanation.as_str()),
+        capacity_bytes: simulation.capacity,
+        recorded: &simulation.recorded,
+        simulated: &simulation.simulated,
+        ending: match simulation.ending {
+            Ending::Finished | Ending::Stopped => "finished",
+            Ending::OutOfMemory { .. } => "out-of-memory",
+            Ending::AvoidedOutOfMemory { .. } => "avoided-out-of-memory",
+        },
+        fragmentation: points(&simulation.simulated_curve, POINTS),
+    }
+}
+
+/// At most `count` of a curve's points: of each part of the run the one with the most reserved
+/// bytes.
+fn points(curve: &[CurvePoint], count: usize) -> Vec<Point> {
+    let part = curve.len().div_ceil(count).max(1);
+    let highest = |part: &[CurvePoint]| {
+        part.iter().copied().reduce(|best, next| {
+            if next.reserved > best.reserved {
+                next
+            } else {
+                best
+            }
+        })
+    };
+    curve
+        .chunks(part)
+        .filter_map(highest)
+        .map(|point| Point {
+            event: point.event,
+            reserved_bytes: point.reserved,
+            allocated_bytes: point.allocated,
+        })
+        .collect()
+}
+
+fn print(simulation: &Simulation) -> Result<(), CommandError> {
+    for device in &simulation.devices {
+        output::heading(&format!("device {}", device.device))?;
+        let (recorded, simulated) = (&device.recorded, &device.simulated);
+        let bytes = |name: &str, recorded: u64, simulated: u64| {
+            let change = if recorded == simulated {
+                String::new()
+            } else {
+                let sign = if simulated > recorded { "+" } else { "−" };
+                format!("{sign}{}", units::bytes(simulated.abs_diff(recorded)))
+            };
+            vec![
+                name.to_owned(),
+                units::bytes(recorded),
+                units::bytes(simulated),
+                change,
+            ]
+        };
+        let count = |name: &str, recorded: u64, simulated: u64| {
+            vec![
+                name.to_owned(),
+                recorded.to_string(),
+                simulated.to_string(),
+                String::new(),
+            ]
+        };
+        let fails = |event: Option<u32>| {
+            event.map_or_else(|| "no".to_owned(), |event| format!("at event {event}"))
+        };
+        let rows = vec![
+            bytes(
+                "peak reserved",
+                recorded.reserved_peak_bytes,
+                simulated.reserved_peak_bytes,
+            ),
+            bytes(
+                "peak allocated",
+                recorded.allocated_peak_bytes,
+                simulated.allocated_peak_bytes,
+            ),
+            bytes(
+                "peak requested",
+                recorded.requested_peak_bytes,
+                simulated.requested_peak_bytes,
+            ),
+            count(
+                "segments and pages taken",
+                recorded.segment_allocs,
+                simulated.segment_allocs,
+            ),
+            count(
+                "given back",
+                recorded.segment_frees,
+                simulated.segment_frees,
+            ),
+            count("retries", recorded.alloc_retries, simulated.alloc_retries),
+            vec![
+                "out of memory".to_owned(),
+                fails(recorded.oom_event),
+                fails(simulated.oom_event),
+                String::new(),
+            ],
+        ];
+        output::table(
+            &[
+                ("", Align::Left),
+                ("recorded", Align::Right),
+                ("simulated", Align::Right),
+                ("change", Align::Right),
+            ],
+            rows,
+        )?;
+        output::line("")?;
+        print_fragmentation(&device.simulated_curve)?;
+        output::line("")?;
+        output::line(&fidelity_line(device))?;
+        output::line("")?;
+    }
+    output::heading("assumptions")?;
+    for assumption in &simulation.assumptions {
+        output::line(&format!("* {assumption}"))?;
+    }
+    Ok(())
+}
+
+fn print_fragmentation(curve: &[CurvePoint]) -> Result<(), CommandError> {
+    let rows: Vec<Vec<String>> = points(curve, 8)
+        .into_iter()
+        .map(|point| {
+            let free = point.reserved_bytes.saturating_sub(point.allocated_bytes);
+            let share = if point.reserved_bytes == 0 {
+                0.0
+            } else {
+                free as f64 / point.reserved_bytes as f64 * 100.0
+            };
+            vec![
+                point.event.to_string(),
+                units::bytes(point.reserved_bytes),
+                units::bytes(point.allocated_bytes),
+                format!("{share:.1} %"),
+            ]
+        })
+        .collect();
+    output::table(
+        &[
+            ("after event", Align::Right),
+            ("reserved", Align::Right),
+            ("allocated", Align::Right),
+            ("not allocated", Align::Right),
+        ],
+        rows,
+    )
+}
+
+fn fidelity_line(device: &DeviceSimulation) -> String {
+    let fidelity = &device.fidelity;
+    let mut text = format!(
+        "fidelity {:.2} %: under the recorded settings the model puts {} of {} allocations where \
+         the recording has them",
+        fidelity.share() * 100.0,
+        fidelity.placed,
+        fidelity.allocations
+    );
+    if let Some(first) = &fidelity.first_disagreement {
+        text.push_str(&format!(
+            "; first difference at event {}: {}",
+            first.event, first.explanation
+        ));
+    }
+    text
+}
+
+/// `forward=1.5` as `--scale` takes it.
+pub(crate) fn parse_scale(text: &str) -> Result<(Phase, f64), String> {
+    let expected = || {
+        "expected a phase and a factor, such as forward=1.5 (setup, data, forward, backward, \
+         optimizer)"
+            .to_owned()
+    };
+    let (phase, factor) = text.split_once('=').ok_or_else(expected)?;
+    let phase = Phase::from_name(phase).ok_or_else(expected)?;
+    let factor: f64 = factor.trim().parse().map_err(|_| expected())?;
+    if factor.is_finite() && (0.0..=1e6).contains(&factor) {
+        Ok((phase, factor))
+    } else {
+        Err(expected())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_are_read() {
+        assert_eq!(parse_scale("forward=1.5"), Ok((Phase::Forward, 1.5)));
+        assert!(parse_scale("forward").is_err());
+        assert!(parse_scale("sideways=2").is_err());
+        assert!(parse_scale("data=-1").is_err());
+    }
+
+    #[test]
+    fn curves_are_thinned_to_their_highest_points() {
+        let curve: Vec<CurvePoint> = (0..10)
+            .map(|event| CurvePoint {
+                event,
+                reserved: u64::from(event % 4),
+                allocated: 0,
+            })
+            .collect();
+        let shown: Vec<u32> = points(&curve, 2).iter().map(|point| point.event).collect();
+        assert_eq!(shown, [3, 7]);
+        assert_eq!(points(&curve, 100).len(), 10);
+        assert!(points(&[], 5).is_empty());
+    }
+}

@@ -1,0 +1,55 @@
+//! The smallest device a program runs on.
+
+use super::device::Device;
+use super::program::Program;
+use super::replay::Recording;
+use super::run::SimulatedRun;
+use super::settings::Settings;
+use super::simulate::new_device;
+use super::version::TorchVersion;
+
+/// Whether everything recorded is served with `capacity` bytes, recorded failures included.
+#[must_use]
+pub fn survives(recording: &Recording, settings: &Settings, capacity: u64) -> bool {
+    let device = new_device(Some(capacity), settings, None, TorchVersion::NEWEST);
+    let program = &recording.program;
+    let mut run = SimulatedRun::new(program, recording.rules, settings, device);
+    run.serves_everything()
+}
+
+/// The smallest capacity in steps of 2 MiB at which [`survives`] holds, between `least` (for
+/// example the load) and `most` (for example the peak reserved bytes without a limit, which is
+/// always enough), by bisection. None if `most` is not enough.
+#[must_use]
+pub fn smallest_capacity(
+    recording: &Recording,
+    settings: &Settings,
+    least: u64,
+    most: u64,
+) -> Option<u64> {
+    let step = Device::GRANULARITY;
+    let holds = |steps: u64| survives(recording, settings, steps * step);
+    // `failing` steps are too few, `enough` are not.
+    let mut failing = (least / step).saturating_sub(1);
+    let mut enough = most.div_ceil(step);
+    if !holds(enough) {
+        return None;
+    }
+    while enough - failing > 1 {
+        let middle = failing + (enough - failing) / 2;
+        if holds(middle) {
+            enough = middle;
+        } else {
+            failing = middle;
+        }
+    }
+    Some(enough * step)
+}
+
+impl Program {
+    /// Whether memory was held when recording began: what settings do to that is not simulated.
+    #[must_use]
+    pub fn has_earlier_history(&self) -> bool {
+        !self.start.segments.is_empty()
+    }
+}

@@ -1,0 +1,240 @@
+"""The report as people use it."""
+
+import re
+import subprocess
+
+import pytest
+import snapshots
+
+CENTRE = {"x": 640, "y": 200}
+
+
+def visible(page) -> tuple[float, float]:
+    data = page.locator("#timeline").evaluate("(canvas) => [canvas.dataset.from, canvas.dataset.to]")
+    return float(data[0]), float(data[1])
+
+
+def moment(page) -> int:
+    return int(page.locator("#timeline").get_attribute("data-moment"))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width,height", [(1280, 720), (2560, 1440)])
+def test_opens_without_an_error_or_a_request(opened, oom_report, width, height, theme):
+    session = opened(width, height, theme)
+    page = session.open(oom_report)
+    assert session.errors == []
+    assert session.requests == [oom_report.as_uri()]
+    overflow = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow == 0, "the page scrolls sideways"
+    background = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    red = int(re.search(r"\d+", background).group())
+    assert (red > 128) == (theme == "light")
+
+
+def test_the_verdict_comes_first(opened, oom_report):
+    page = opened().open(oom_report)
+    first = page.locator("main > section").first
+    assert first.get_attribute("id") == "summary"
+    assert "400.00 MiB" in first.locator(".lead").first.inner_text()
+    assert first.locator(".advice li").count() > 0
+
+
+def test_the_wheel_zooms_and_a_drag_pans(opened, oom_report):
+    session = opened()
+    page = session.open(oom_report)
+    page.locator("#timeline").scroll_into_view_if_needed()
+    box = page.locator("#timeline").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 3
+    before = visible(page)
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -400)
+    session.settle()
+    zoomed = visible(page)
+    assert before[0] < zoomed[0] and zoomed[1] < before[1]
+    page.mouse.down()
+    page.mouse.move(x + 120, y, steps=4)
+    page.mouse.up()
+    session.settle()
+    panned = visible(page)
+    assert panned[0] < zoomed[0]
+    assert panned[1] - panned[0] == pytest.approx(zoomed[1] - zoomed[0])
+
+
+def test_keys_pan_zoom_and_jump(opened, oom_report):
+    session = opened()
+    page = session.open(oom_report)
+    page.locator("#timeline").focus()
+    full = visible(page)
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    zoomed = visible(page)
+    assert zoomed[1] - zoomed[0] < full[1] - full[0]
+    page.keyboard.press("ArrowRight")
+    assert visible(page)[0] > zoomed[0]
+    page.keyboard.press("p")
+    session.settle()
+    peak = moment(page)
+    page.keyboard.press("[")
+    session.settle()
+    assert moment(page) == peak - 1
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+
+
+def test_the_axis_turns_to_wall_clock(opened, oom_report):
+    page = opened().open(oom_report)
+    page.locator("#axis").click()
+    assert "from the start" in page.locator("#timeline-range").inner_text()
+    start, end = visible(page)
+    # 2 × 12 layers, alloc and two frees each, and 3 more events, 250 µs apart.
+    assert (start, end) == (0, (2 * 12 * 3 + 3 - 1) * 250)
+
+
+def test_the_pointer_shows_who_holds_what(opened, oom_report):
+    session = opened()
+    page = session.open(oom_report)
+    page.locator("#timeline").scroll_into_view_if_needed()
+    box = page.locator("#timeline").bounding_box()
+    # Near the right edge only the 64 MiB block is left, at the bottom.
+    page.mouse.move(box["x"] + box["width"] - 18, box["y"] + box["height"] - 60)
+    tip = page.locator("#tip")
+    assert "64.00 MiB" in tip.inner_text()
+    assert "keep_everything" in tip.inner_text()
+
+
+def test_a_chosen_moment_changes_the_panels(opened, oom_report):
+    session = opened()
+    page = session.open(oom_report)
+    page.locator(".jump-peak").click()
+    session.settle()
+    assert "layer_11" in page.locator("#flame").inner_text()
+    # 64 + (1 + 2 + … + 12) MiB.
+    assert "142.00 MiB" in page.locator("#layers-total").inner_text()
+    page.locator(".jump-end").click()
+    session.settle()
+    assert "layer_11" not in page.locator("#flame").inner_text()
+    assert "keep_everything" in page.locator("#flame").inner_text()
+    assert "64.00 MiB" in page.locator("#layers-total").inner_text()
+    assert "64.00 MiB" in page.locator("#parts-rows tr").first.inner_text()
+
+
+def test_a_click_on_the_timeline_chooses_its_moment(opened, oom_report):
+    session = opened()
+    page = session.open(oom_report)
+    page.locator("#timeline").scroll_into_view_if_needed()
+    box = page.locator("#timeline").bounding_box()
+    before = moment(page)
+    page.mouse.click(box["x"] + 300, box["y"] + 150)
+    session.settle()
+    assert moment(page) != before
+    assert str(moment(page)) in page.locator("#flame-moment").inner_text()
+
+
+def test_the_flame_graph_zooms_and_searches(opened, oom_report):
+    session = opened()
+    page = session.open(oom_report)
+    page.locator("#flame-search").fill("keep_everything")
+    assert page.locator(".flame-node.is-match").count() == 1
+    assert "64.00 MiB" in page.locator("#flame-found").inner_text()
+    page.locator(".flame-node.is-match").click()
+    assert page.locator("#flame-reset").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("#flame-reset").is_visible()
+
+
+def test_the_search_finds(opened, oom_report):
+    page = opened().open(oom_report)
+    page.locator("#table-search").fill("LAYER_7")
+    rows = page.locator("#table-rows tr")
+    assert rows.count() == 1
+    assert "8.00 MiB" in rows.first.inner_text()
+    page.locator("#table-live").uncheck()
+    assert page.locator("#table-rows tr").count() == 2
+    page.locator("#table-search").fill("no such thing")
+    assert page.locator("#table-rows tr").count() == 0
+
+
+def test_the_table_sorts(opened, oom_report):
+    page = opened().open(oom_report)
+    sizes = page.locator("#table-rows td:first-child button")
+    assert sizes.first.inner_text().startswith("64.00")
+    page.locator("#table th[data-sort=size] button").click()
+    assert sizes.first.inner_text().startswith("1.00")
+    assert page.locator("#table th[data-sort=size]").get_attribute("aria-sort") == "ascending"
+
+
+def test_a_row_opens_its_stack(opened, oom_report):
+    page = opened().open(oom_report)
+    page.locator("#table-rows button").first.click()
+    assert "train.py:12" in page.locator("#table-rows tr.detail").inner_text()
+
+
+def test_text_from_the_file_stays_text(opened, write_report):
+    report = write_report("hostile", snapshots.training(3, snapshots.HOSTILE))
+    session = opened()
+    page = session.open(report)
+    session.settle()
+    page.locator("#table-search").fill("onerror")
+    assert page.locator("#table-rows tr").count() == 3
+    assert page.locator("img").count() == 0
+    assert "owned" not in page.title()
+    assert "<img src=x" in page.locator("#flame").inner_text()
+    assert session.errors == [] and len(session.requests) == 1
+
+
+def test_the_theme_button_switches(opened, oom_report):
+    session = opened()
+    page = session.open(oom_report)
+    colour = "() => getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(colour)
+    page.locator("#theme").click()
+    session.settle()
+    assert page.evaluate(colour) != light
+    assert session.errors == []
+
+
+def test_it_prints(opened, oom_report):
+    page = opened().open(oom_report)
+    pdf = page.pdf()
+    assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
+
+
+def test_an_empty_file_says_so(opened, write_report):
+    session = opened()
+    page = session.open(write_report("empty", snapshots.empty()))
+    assert "Nothing was recorded" in page.locator("#summary").inner_text()
+    assert session.errors == []
+
+
+def test_each_device_has_its_page(opened, write_report):
+    session = opened()
+    page = session.open(write_report("devices", snapshots.two_devices()))
+    page.locator("#device").select_option("1")
+    session.settle()
+    page.locator(".jump-peak").click()
+    session.settle()
+    # 64 + (1 + 2 + 3 + 4) MiB.
+    assert "74.00 MiB" in page.locator("#layers-total").inner_text()
+    assert session.errors == []
+
+
+def test_a_redacted_report_names_nobody(write_report):
+    report = write_report("redacted", snapshots.training(), "--redact").read_text()
+    assert "alice" not in report and "/home" not in report
+    assert "model.py" in report
+
+
+def test_the_same_file_gives_the_same_bytes(write_report):
+    again = [write_report("same", snapshots.training(5)).read_bytes() for _ in range(2)]
+    assert again[0] == again[1]
+
+
+def test_a_bad_file_is_an_error(tmp_path):
+    from conftest import binary
+
+    bad = tmp_path / "bad.pickle"
+    bad.write_bytes(b"not a snapshot")
+    result = subprocess.run([str(binary()), "report", str(bad)], capture_output=True, text=True)
+    assert result.returncode == 1 and result.stderr
+    assert not (tmp_path / "bad.pickle.html").exists()

@@ -1,0 +1,179 @@
+//! How long the first picture and a frame take, and how much memory they need, on the files of
+//! `benches/README.md` (`GPUMEMPROF_BENCH`, or `gpumemprof-bench` in the temporary folder), or on
+//! the files named on the command line. Headless: what is timed is all that the CPU does for a
+//! frame, tessellation included, up to handing triangles and textures to the graphics driver.
+//!
+//! A frame's time is the processor time of the UI thread (`/proc/thread-self/schedstat`), so
+//! that other programs on the machine weigh less; elsewhere it is wall time. A plain harness and
+//! not a benchmark library, because the worst frame matters and those report means.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "a measurement")]
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use egui::{Context, Event, Pos2, RawInput, Rect, vec2};
+use gpumemprof_viewer::app::Viewer;
+use gpumemprof_viewer::prepare::Document;
+use gpumemprof_viewer::timeline::View;
+use profiler_core::attribution::Attribution;
+use profiler_core::replay::Replay;
+use profiler_core::snapshot::Snapshot;
+
+const FRAMES: usize = 240;
+
+fn main() {
+    let named: Vec<PathBuf> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).map(PathBuf::from).collect();
+    let files = if named.is_empty() { files() } else { named };
+    if files.is_empty() {
+        println!("skipped: no files; see benches/README.md");
+        return;
+    }
+    println!(
+        "| file | events | core: read | core: replay | core: attribute | viewer: prepare | \
+         viewer: first picture | whole ÷ core | view | frame median | frame worst | \
+         prepared bytes/event |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for file in files {
+        measure(&file);
+    }
+}
+
+fn files() -> Vec<PathBuf> {
+    let folder = std::env::var_os("GPUMEMPROF_BENCH")
+        .map_or_else(|| std::env::temp_dir().join("gpumemprof-bench"), PathBuf::from);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "pickle"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Reads through a map, as the viewer does.
+fn read(path: &PathBuf) -> Snapshot {
+    let file = std::fs::File::open(path).unwrap();
+    #[expect(unsafe_code, reason = "mapping a file has no safe form")]
+    // SAFETY: nothing writes to the file meanwhile.
+    let map = unsafe { memmap2::Mmap::map(&file).unwrap() };
+    profiler_core::read::read(&map).unwrap()
+}
+
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib: u64 = line
+        .and_then(|line| line.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0);
+    kib * 1024
+}
+
+/// Processor time of this thread.
+fn thread_time(began: Instant) -> Duration {
+    std::fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|text| text.split_whitespace().next()?.parse().ok())
+        .map_or_else(|| began.elapsed(), Duration::from_nanos)
+}
+
+fn measure(path: &PathBuf) {
+    let clock = Instant::now();
+    let mut last = clock.elapsed();
+    let mut lap = || {
+        let now = clock.elapsed();
+        let time = now - last;
+        last = now;
+        time
+    };
+    let snapshot = read(path);
+    let read_time = lap();
+    let replay = Replay::new(&snapshot);
+    let replay_time = lap();
+    let attribution = Attribution::new(&snapshot, &replay);
+    let attribute_time = lap();
+    drop(attribution);
+    lap();
+    // The document attributes again; that time is taken off.
+    let document = Document::from_replay("bench".to_owned(), None, snapshot, replay);
+    let prepare_time = lap().saturating_sub(attribute_time);
+    let events: u64 =
+        document.replay.devices.iter().map(|device| u64::from(device.event_count())).sum();
+    let before = resident();
+    let context = Context::default();
+    let mut viewer = Viewer::new(&context);
+    frame(&context, &mut viewer, None);
+    viewer.show(std::sync::Arc::new(document));
+    lap();
+    while viewer.tracks[0].drawn().is_none() {
+        frame(&context, &mut viewer, None);
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let picture_time = lap();
+    while !viewer.is_settled() {
+        frame(&context, &mut viewer, None);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let prepared = prepared_bytes(&viewer) + resident().saturating_sub(before);
+    let core = read_time + replay_time + attribute_time;
+    let whole = core + prepare_time + picture_time;
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let length = viewer.tracks[0].prepared().axis(viewer.selection.view.axis).length();
+    for (view, span) in [("whole", length), ("middle", length / 1000.0), ("deepest", 40.0)] {
+        let from = (length - span) / 2.0;
+        viewer.selection.view = View::whole(viewer.selection.view.axis, length)
+            .showing(from, from + span, length);
+        let mut times = pan(&context, &mut viewer);
+        times.sort();
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        println!(
+            "| {name} | {events} | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} | \
+             {view} | {:.2} ms | {:.2} ms | {:.1} |",
+            read_time.as_secs_f64(),
+            replay_time.as_secs_f64(),
+            attribute_time.as_secs_f64(),
+            prepare_time.as_secs_f64(),
+            picture_time.as_secs_f64(),
+            whole.as_secs_f64() / core.as_secs_f64(),
+            ms(times[times.len() / 2]),
+            ms(*times.last().unwrap()),
+            prepared as f64 / events.max(1) as f64,
+        );
+    }
+}
+
+/// What was prepared before drawing began, by its columns: pyramids, allocated curve, clock.
+fn prepared_bytes(viewer: &Viewer) -> u64 {
+    let devices = &viewer.tracks[0].document.devices;
+    devices.iter().map(|device| device.heap_bytes() as u64).sum()
+}
+
+/// Pans for [`FRAMES`] frames at 60 a second; gives the processor time of each.
+fn pan(context: &Context, viewer: &mut Viewer) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for at in 0..FRAMES {
+        let began = Instant::now();
+        let start = thread_time(began);
+        let per_frame = viewer.selection.view.span() / 200.0;
+        let direction = if at % 120 < 60 { 1.0 } else { -1.0 };
+        let length = viewer.tracks[0].prepared().axis(viewer.selection.view.axis).length();
+        viewer.selection.view = viewer.selection.view.panned(per_frame * direction, length);
+        frame(context, viewer, Some(Pos2::new(500.0, 200.0)));
+        times.push(thread_time(began).saturating_sub(start));
+        std::thread::sleep(Duration::from_micros(16_667).saturating_sub(began.elapsed()));
+    }
+    times
+}
+
+fn frame(context: &Context, viewer: &mut Viewer, pointer: Option<Pos2>) {
+    let mut input = RawInput {
+        screen_rect: Some(Rect::from_min_size(Pos2::ZERO, vec2(1280.0, 720.0))),
+        ..RawInput::default()
+    };
+    input.events.extend(pointer.map(Event::PointerMoved));
+    let output = context.run_ui(input, |ui| viewer.ui(ui));
+    std::hint::black_box(context.tessellate(output.shapes, output.pixels_per_point));
+}

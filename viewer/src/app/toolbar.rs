@@ -1,0 +1,201 @@
+//! The bars at the top and the bottom, and the page without a file.
+
+use std::sync::Arc;
+
+use egui::{RichText, Ui};
+use profiler_core::units;
+
+use crate::commands::Command;
+use crate::load::Step;
+use crate::prepare::{AxisKind, Document, KeyKind};
+use crate::selection::Selection;
+use crate::timeline::Track;
+
+use super::Viewer;
+
+impl Viewer {
+    pub(super) fn toolbar_ui(&mut self, ui: &mut Ui) {
+        let mut chosen = None;
+        let mut add_device = None;
+        ui.horizontal_wrapped(|ui| {
+            let mut button = |ui: &mut Ui, text: &str, command: Command| {
+                let key = command.shortcut().map(|key| ui.ctx().format_shortcut(&key));
+                let hint = match key {
+                    Some(key) => format!("{} ({key})", command.title()),
+                    None => command.title(),
+                };
+                if ui.button(text).on_hover_text(hint).clicked() {
+                    chosen = Some(command);
+                }
+            };
+            button(ui, "Open…", Command::Open);
+            if self.tracks.is_empty() {
+                return;
+            }
+            ui.separator();
+            add_device = devices_ui(ui, &self.tracks, &mut self.selection);
+            ui.separator();
+            button(ui, "All", Command::FitAll);
+            button(ui, "Peak", Command::JumpToPeak);
+            if self
+                .tracks
+                .iter()
+                .any(|track| !track.prepared().ooms.is_empty())
+            {
+                button(ui, "OOM", Command::JumpToOom);
+            }
+            button(ui, "‹ Step", Command::PreviousStep);
+            button(ui, "Step ›", Command::NextStep);
+            ui.separator();
+            let axis = match self.selection.view.axis {
+                AxisKind::Events => "Events",
+                AxisKind::Clock => "Clock",
+            };
+            button(ui, axis, Command::ToggleAxis);
+            egui::ComboBox::from_id_salt("keys")
+                .selected_text(format!("Colour by {}", self.selection.keys.title()))
+                .show_ui(ui, |ui| {
+                    for kind in KeyKind::ALL {
+                        ui.selectable_value(&mut self.selection.keys, kind, kind.title());
+                    }
+                });
+            ui.separator();
+            self.filter_ui(ui);
+            ui.separator();
+            for (text, command) in [
+                ("Commands", Command::Palette),
+                ("Theme", Command::ToggleTheme),
+                ("Keys", Command::Help),
+            ] {
+                button(ui, text, command);
+            }
+        });
+        if let Some((document, device)) = add_device {
+            self.add_track(document, device);
+        }
+        if let Some(command) = chosen {
+            self.run(command);
+        }
+    }
+
+    pub(super) fn status_ui(&mut self, ui: &mut Ui) {
+        ui.horizontal(|ui| {
+            for loading in &self.loading {
+                ui.spinner();
+                let name = loading.origin.name();
+                let text = match loading.step() {
+                    Step::Reading(done, total) if total > 0 => {
+                        format!("{name}: {} of {}", units::bytes(done), units::bytes(total))
+                    }
+                    Step::Reading(..) => format!("{name}: opening"),
+                    Step::Replaying => format!("{name}: replaying the history"),
+                    Step::Preparing => format!("{name}: attributing allocations"),
+                };
+                ui.label(text);
+                if ui.button("Cancel").clicked() {
+                    loading.cancel();
+                }
+            }
+            let Some(track) = self.tracks.get(self.selection.track) else {
+                return;
+            };
+            let moment = self.selection.moment;
+            let replay = track.replay();
+            ui.label(format!(
+                "after {} of {} events: {} requested, {} allocated, {} reserved",
+                units::count(u64::from(moment)),
+                units::count(u64::from(track.prepared().last)),
+                units::bytes(replay.requested.at(moment)),
+                units::bytes(track.prepared().allocated_curve.at(moment)),
+                units::bytes(replay.reserved.at(moment)),
+            ));
+        });
+    }
+
+    /// What did not go well, until it is put away.
+    pub(super) fn failures_ui(&mut self, ui: &mut Ui) {
+        if self.failures.is_empty() {
+            return;
+        }
+        let theme = crate::tokens::Theme::of(ui.visuals());
+        let mut put_away = None;
+        egui::Panel::top("failures").show(ui, |ui| {
+            for (at, (name, why)) in self.failures.iter().enumerate() {
+                ui.horizontal_wrapped(|ui| {
+                    if ui.button("Dismiss").clicked() {
+                        put_away = Some(at);
+                    }
+                    ui.label(RichText::new(name).strong().color(theme.oom));
+                    ui.label(why);
+                });
+            }
+        });
+        if let Some(at) = put_away {
+            self.failures.remove(at);
+        }
+    }
+
+    pub(super) fn welcome_ui(&mut self, ui: &mut Ui) {
+        let mut open = None;
+        ui.vertical_centered(|ui| {
+            ui.add_space(ui.available_height() * 0.25);
+            ui.label(RichText::new("gpumemprof").size(28.0).strong());
+            ui.label("Drop memory snapshots here, or open them with Ctrl+O.");
+            ui.label("Nothing leaves this machine.");
+            ui.add_space(12.0);
+            for path in self.recent.iter().take(8) {
+                if ui.button(path.display().to_string()).clicked() {
+                    open = Some(path.clone());
+                }
+            }
+        });
+        self.open_paths(open);
+    }
+}
+
+/// The tracks, to make one the active one, and the devices that are no track yet, to add one.
+fn devices_ui(
+    ui: &mut Ui,
+    tracks: &[Track],
+    selection: &mut Selection,
+) -> Option<(Arc<Document>, usize)> {
+    let mut add = None;
+    let title = tracks
+        .get(selection.track)
+        .map_or_else(String::new, Track::title);
+    egui::ComboBox::from_id_salt("devices")
+        .selected_text(title)
+        .show_ui(ui, |ui| {
+            for (number, track) in tracks.iter().enumerate() {
+                if ui
+                    .selectable_label(selection.track == number, track.title())
+                    .clicked()
+                {
+                    selection.track = number;
+                    (selection.allocation, selection.range) = (None, None);
+                    selection.moment = track.replay().peak_moment();
+                }
+            }
+            let mut documents: Vec<&Arc<Document>> = Vec::new();
+            for track in tracks {
+                if !documents
+                    .iter()
+                    .any(|known| Arc::ptr_eq(known, &track.document))
+                {
+                    documents.push(&track.document);
+                }
+            }
+            for document in documents {
+                for (device, prepared) in document.devices.iter().enumerate() {
+                    let is_shown = tracks.iter().any(|track| {
+                        Arc::ptr_eq(&track.document, document) && track.device == device
+                    });
+                    let text = format!("Add {} · device {}", document.name, prepared.device);
+                    if !is_shown && ui.button(text).clicked() {
+                        add = Some((Arc::clone(document), device));
+                    }
+                }
+            }
+        });
+    add
+}

@@ -1,0 +1,297 @@
+//! The timeline's picture, drawn on the CPU at the pane's resolution.
+//!
+//! What a pixel means: a column of pixels is a stretch of time, and shows the **first moment of
+//! most requested bytes** in that stretch, so the highest point drawn is the true one at any
+//! zoom. At that moment the live allocations are stacked in order of birth, oldest at the
+//! bottom, each as high as the bytes it requested. A pixel covers a range of bytes and has the
+//! mean of the colours of the allocations in it, each weighted by its bytes there: nothing is
+//! left out however thin it is. Allocations that live and die between two columns' moments
+//! cannot be seen at that zoom; [`Picture::unseen_births`] counts them.
+
+use egui::Color32;
+use profiler_core::replay::{AllocationId, Allocations, Curve, DeviceReplay, Moment};
+
+use crate::prepare::{Axis, KeyColumn, Mask, PreparedDevice, Pyramid};
+use crate::strip::{NOBODY, Strip};
+use crate::tokens::{Theme, shade};
+
+use super::sweep::{Live, Sweep};
+
+/// What to draw, in axis units and bytes, and at which resolution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Frame {
+    /// Left edge, in axis units.
+    pub from: f64,
+    /// Axis units per column.
+    pub per_column: f64,
+    /// Pixels from left to right.
+    pub columns: usize,
+    /// Bytes at the bottom edge.
+    pub low: f64,
+    /// Bytes at the top edge.
+    pub high: f64,
+    /// Pixels from bottom to top.
+    pub rows: usize,
+}
+
+impl Frame {
+    /// Bytes per pixel.
+    #[must_use]
+    pub fn bytes_per_row(&self) -> f64 {
+        ((self.high - self.low) / self.rows.max(1) as f64).max(f64::MIN_POSITIVE)
+    }
+
+    /// The stretch of column `column`. Neighbours share their edge exactly.
+    #[must_use]
+    pub fn stretch(&self, column: usize) -> (f64, f64) {
+        let edge = |column: usize| self.from + self.per_column * column as f64;
+        (edge(column), edge(column + 1))
+    }
+}
+
+/// Everything the raster reads.
+pub struct Source<'a> {
+    /// The replay.
+    pub replay: &'a DeviceReplay,
+    /// Its pyramids.
+    pub prepared: &'a PreparedDevice,
+    /// The time axis.
+    pub axis: Axis<'a>,
+    /// The groups.
+    pub keys: &'a KeyColumn,
+    /// What the filter keeps; None for all.
+    pub mask: Option<&'a Mask>,
+    /// Whether to stack only what the filter keeps, instead of greying out the rest.
+    pub only_kept: bool,
+    /// The allocation whose place is wanted in [`Picture::selected`].
+    pub selected: Option<AllocationId>,
+    /// Colours.
+    pub theme: Theme,
+}
+
+/// The drawn timeline.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// What was drawn.
+    pub frame: Frame,
+    /// Pixels, top row first.
+    pub pixels: Vec<Color32>,
+    /// The allocation at the middle of each pixel, [`NOBODY`] above the top; top row first.
+    pub who: Vec<u32>,
+    /// The moment each column shows.
+    pub moments: Vec<Moment>,
+    /// Bytes from where to where the selected allocation is in each column.
+    pub selected: Vec<Option<(u64, u64)>>,
+    /// How many allocations were born in the visible stretch and are in no column.
+    pub unseen_births: u64,
+}
+
+impl Picture {
+    /// The allocation at a pixel, counted from the top left.
+    #[must_use]
+    pub fn allocation_at(&self, column: usize, row: usize) -> Option<AllocationId> {
+        if column >= self.frame.columns || row >= self.frame.rows {
+            return None;
+        }
+        let id = *self.who.get(row * self.frame.columns + column)?;
+        (id != NOBODY).then_some(AllocationId(id))
+    }
+}
+
+/// Draws `frame`. None if `is_stale` says that nobody wants it any more.
+#[must_use]
+pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> Option<Picture> {
+    let (columns, rows) = (frame.columns, frame.rows);
+    let moments: Vec<Moment> = (0..columns)
+        .map(|column| {
+            let (from, to) = frame.stretch(column);
+            let (first, last) = source.axis.moments_in(from, to);
+            source
+                .prepared
+                .requested
+                .extremes(&source.replay.requested, first, last)
+                .high_moment
+        })
+        .collect();
+    let first_moment = moments.first().copied().unwrap_or(0);
+    let mut picture = Picture {
+        frame,
+        pixels: vec![source.theme.canvas; columns * rows],
+        who: vec![NOBODY; columns * rows],
+        moments,
+        selected: vec![None; columns],
+        unseen_births: 0,
+    };
+    let colors = source.keys.colors(source.theme.other);
+    let mut sweep = Sweep::new(&source.replay.allocations);
+    let mut painted = Strip::new(rows, source.theme.band_edge);
+    let mut shown = Shown::new(&source.replay.allocations, first_moment);
+    let mut drawn_before: Option<usize> = None;
+    for column in 0..columns {
+        if column % 16 == 0 && is_stale() {
+            return None;
+        }
+        let moment = picture.moments[column];
+        // Zoomed in, many columns show the same moment.
+        if let Some(before) = drawn_before.filter(|&before| picture.moments[before] == moment) {
+            picture.copy_column(before, column);
+            continue;
+        }
+        let live = sweep.advance(moment);
+        shown.see(live, moment);
+        painted.clear(source.theme.canvas);
+        picture.selected[column] = paint(source, &colors, &frame, live, &mut painted);
+        picture.put_column(column, &painted);
+        drawn_before = Some(column);
+    }
+    picture.unseen_births = shown.unseen();
+    let (replay, prepared, theme) = (source.replay, source.prepared, source.theme);
+    let allocated = &prepared.allocated_curve;
+    draw_curve(
+        source,
+        &mut picture,
+        allocated,
+        &prepared.allocated,
+        theme.allocated,
+        1,
+    );
+    draw_curve(
+        source,
+        &mut picture,
+        &replay.reserved,
+        &prepared.reserved,
+        theme.reserved,
+        2,
+    );
+    Some(picture)
+}
+
+impl Picture {
+    fn copy_column(&mut self, from: usize, to: usize) {
+        let columns = self.frame.columns;
+        for row in 0..self.frame.rows {
+            self.pixels[row * columns + to] = self.pixels[row * columns + from];
+            self.who[row * columns + to] = self.who[row * columns + from];
+        }
+        self.selected[to] = self.selected[from];
+    }
+
+    fn put_column(&mut self, column: usize, painted: &Strip) {
+        let columns = self.frame.columns;
+        for (up, (&color, &who)) in painted.pixels.iter().zip(&painted.who).enumerate() {
+            let at = (self.frame.rows - 1 - up) * columns + column;
+            self.pixels[at] = color;
+            self.who[at] = who;
+        }
+    }
+}
+
+/// Stacks `live` into `painted`; gives the selected allocation's bytes.
+fn paint(
+    source: &Source<'_>,
+    colors: &[Color32],
+    frame: &Frame,
+    live: &[Live],
+    painted: &mut Strip,
+) -> Option<(u64, u64)> {
+    let scale = 1.0 / frame.bytes_per_row();
+    let rows = frame.rows as f64;
+    let mut selected = None;
+    let mut bottom: u64 = 0;
+    let mut low = (0.0 - frame.low) * scale;
+    for one in live {
+        let kept = source.mask.is_none_or(|mask| mask.has(one.row));
+        if !kept && source.only_kept {
+            continue;
+        }
+        let top = bottom.saturating_add(one.bytes);
+        let high = (top as f64 - frame.low) * scale;
+        if source.selected == Some(AllocationId(one.row)) {
+            selected = Some((bottom, top));
+        }
+        if high > 0.0 && low < rows && high > low {
+            let group = source.keys.group(one.row as usize);
+            let color = if kept {
+                let color = colors.get(group).copied().unwrap_or(source.theme.other);
+                shade(
+                    color,
+                    i32::from((one.row.wrapping_mul(0x9E37_79B9) >> 29) as u8) / 2 - 1,
+                )
+            } else {
+                source.theme.excluded
+            };
+            painted.band(low, high, one.row, color);
+        }
+        (bottom, low) = (top, high);
+        if low >= rows && source.selected.is_none() {
+            break;
+        }
+    }
+    painted.finish();
+    selected
+}
+
+/// Counts which births of the visible stretch some column shows.
+struct Shown<'a> {
+    allocations: &'a Allocations,
+    /// Rows below this were born by the moment of the column before.
+    counted_to: usize,
+    /// Births seen in some column.
+    seen: u64,
+    /// Births by the first column's moment.
+    from: usize,
+}
+
+impl<'a> Shown<'a> {
+    fn new(allocations: &'a Allocations, first: Moment) -> Self {
+        let from = allocations.born_by(first);
+        Self {
+            allocations,
+            counted_to: from,
+            seen: 0,
+            from,
+        }
+    }
+
+    fn see(&mut self, live: &[Live], moment: Moment) {
+        let known = live.partition_point(|one| (one.row as usize) < self.counted_to);
+        self.seen += (live.len() - known) as u64;
+        self.counted_to = self.allocations.born_by(moment).max(self.counted_to);
+    }
+
+    /// Births after the first column's moment that were in no column up to now.
+    fn unseen(&self) -> u64 {
+        ((self.counted_to - self.from) as u64).saturating_sub(self.seen)
+    }
+}
+
+/// Draws `curve` as a line of `thickness` pixels through its exact extremes in each column.
+fn draw_curve(
+    source: &Source<'_>,
+    picture: &mut Picture,
+    curve: &Curve,
+    pyramid: &Pyramid,
+    color: Color32,
+    thickness: usize,
+) {
+    let frame = picture.frame;
+    let scale = 1.0 / frame.bytes_per_row();
+    for column in 0..frame.columns {
+        let (from, to) = frame.stretch(column);
+        let (first, last) = source.axis.moments_in(from, to);
+        let found = pyramid.extremes(curve, first, last);
+        let low = (found.low as f64 - frame.low) * scale;
+        let high = (found.high as f64 - frame.low) * scale;
+        if high < 0.0 || low > frame.rows as f64 {
+            continue;
+        }
+        let from = low.max(0.0) as usize;
+        let to = (high as usize)
+            .max(from)
+            .saturating_add(1)
+            .max(from + thickness);
+        for up in from..to.min(frame.rows) {
+            picture.pixels[(frame.rows - 1 - up) * frame.columns + column] = color;
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! Every interaction, by the label that screen readers get, on a real recording.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use egui::{Event, Key, Modifiers, MouseWheelUnit, Pos2, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+use gpumemprof_viewer::app::Viewer;
+use gpumemprof_viewer::commands::Command;
+use gpumemprof_viewer::panes::Pane;
+use gpumemprof_viewer::prepare::{AxisKind, KeyKind};
+
+const SAMPLE: &str = "oom-variable-length.pickle";
+const TIMELINE: &str = "Timeline of oom-variable-length.pickle · device 0";
+
+type App = Harness<'static, Option<Viewer>>;
+
+fn window() -> App {
+    Harness::builder().with_size(vec2(1280.0, 720.0)).build_ui_state(
+        |ui, viewer: &mut Option<Viewer>| {
+            let context = ui.ctx().clone();
+            viewer.get_or_insert_with(|| Viewer::new(&context)).ui(ui);
+        },
+        None,
+    )
+}
+
+fn viewer(app: &App) -> &Viewer {
+    app.state().as_ref().unwrap()
+}
+
+fn viewer_mut(app: &mut App) -> &mut Viewer {
+    app.state_mut().as_mut().unwrap()
+}
+
+/// Runs frames until nothing is being read or drawn.
+fn settle(app: &mut App) {
+    let began = Instant::now();
+    app.run_steps(2);
+    loop {
+        app.step();
+        if viewer(app).is_settled() {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "still busy");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    app.run_steps(3);
+}
+
+fn opened(path: &Path) -> App {
+    let mut app = window();
+    app.step();
+    viewer_mut(&mut app).open_paths([path.to_owned()]);
+    settle(&mut app);
+    app
+}
+
+fn sample() -> Option<App> {
+    common::real(SAMPLE).map(|path| opened(&path))
+}
+
+fn rect_of(app: &App, label: &str) -> egui::Rect {
+    app.get_by_label(label).rect()
+}
+
+fn press(app: &mut App, key: Key) {
+    app.key_press(key);
+    settle(app);
+}
+
+fn click_at(app: &mut App, at: Pos2) {
+    app.hover_at(at);
+    app.step();
+    for pressed in [true, false] {
+        app.event(Event::PointerButton {
+            pos: at,
+            button: egui::PointerButton::Primary,
+            pressed,
+            modifiers: Modifiers::NONE,
+        });
+        app.step();
+    }
+    settle(app);
+}
+
+#[test]
+fn a_file_opens_at_its_peak() {
+    let Some(app) = sample() else { return };
+    let viewer = viewer(&app);
+    let replay = viewer.tracks[0].replay();
+    assert_eq!(viewer.selection.moment, replay.peak_moment());
+    let (drawn, _) = viewer.tracks[0].drawn().unwrap();
+    let highest = drawn.picture.moments.iter().map(|&moment| replay.requested.at(moment)).max();
+    assert_eq!(highest, Some(replay.requested.peak().1), "the true peak is in the picture");
+    app.get_by_label("Overview");
+    app.get_by_label(TIMELINE);
+}
+
+#[test]
+fn pointing_and_clicking_in_the_timeline_chooses() {
+    let Some(mut app) = sample() else { return };
+    let rect = rect_of(&app, TIMELINE);
+    let at = rect.left_bottom() + vec2(rect.width() * 0.6, -rect.height() * 0.05);
+    app.hover_at(at);
+    app.run_steps(3);
+    let hover = viewer(&app).hover.unwrap();
+    assert!(hover.allocation.is_some());
+    click_at(&mut app, at);
+    let selection = &viewer(&app).selection;
+    assert_eq!(selection.allocation, hover.allocation);
+    assert_eq!(selection.moment, hover.moment);
+    let (drawn, _) = viewer(&app).tracks[0].drawn().unwrap();
+    assert!(drawn.picture.selected.iter().any(Option::is_some), "its band is outlined");
+    app.get_by_label("as recorded");
+    press(&mut app, Key::Escape);
+    assert_eq!(viewer(&app).selection.allocation, None);
+}
+
+#[test]
+fn the_wheel_zooms_to_single_events_and_undo_goes_back() {
+    let Some(mut app) = sample() else { return };
+    let whole = viewer(&app).selection.view;
+    let at = rect_of(&app, TIMELINE).center();
+    app.hover_at(at);
+    app.step();
+    for _ in 0..60 {
+        app.event(Event::MouseWheel {
+            unit: MouseWheelUnit::Point,
+            source: egui::MouseWheelSource::Wheel,
+            delta: vec2(0.0, 120.0),
+            modifiers: Modifiers::NONE,
+            phase: egui::TouchPhase::Move,
+        });
+        app.run_steps(2);
+    }
+    settle(&mut app);
+    let near = viewer(&app).selection.view;
+    assert!(near.span() < 8.0, "{near:?}");
+    app.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    settle(&mut app);
+    assert_eq!(viewer(&app).selection.view, whole);
+    app.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
+    settle(&mut app);
+    assert_eq!(viewer(&app).selection.view, near);
+    press(&mut app, Key::Num0);
+    assert_eq!(viewer(&app).selection.view, whole);
+}
+
+#[test]
+fn dragging_pans_and_shift_dragging_chooses_a_range() {
+    let Some(mut app) = sample() else { return };
+    press(&mut app, Key::W);
+    let before = viewer(&app).selection.view;
+    let from = rect_of(&app, TIMELINE).center();
+    let drag = |app: &mut App, by: f32, modifiers: Modifiers| {
+        app.event(Event::ModifiersChanged(modifiers));
+        app.hover_at(from);
+        app.step();
+        let button = egui::PointerButton::Primary;
+        app.event(Event::PointerButton { pos: from, button, pressed: true, modifiers });
+        app.step();
+        for part in 1..=4 {
+            app.hover_at(from + vec2(by * part as f32 / 4.0, 0.0));
+            app.step();
+        }
+        let pos = from + vec2(by, 0.0);
+        app.event(Event::PointerButton { pos, button, pressed: false, modifiers });
+        app.event(Event::ModifiersChanged(Modifiers::NONE));
+        settle(app);
+    };
+    drag(&mut app, 80.0, Modifiers::NONE);
+    let after = viewer(&app).selection.view;
+    assert!(after.from < before.from && (after.span() - before.span()).abs() < 1e-6);
+    drag(&mut app, 120.0, Modifiers::SHIFT);
+    let (from, to) = viewer(&app).selection.range.unwrap();
+    assert!(from < to);
+    press(&mut app, Key::Z);
+    let view = viewer(&app).selection.view;
+    assert!((view.from - f64::from(from)).abs() < 3.0 && (view.to - f64::from(to)).abs() < 3.0);
+}
+
+#[test]
+fn keys_jump_to_the_peak_the_failure_and_the_steps() {
+    let Some(mut app) = sample() else { return };
+    press(&mut app, Key::Home);
+    assert_eq!(viewer(&app).selection.moment, 0);
+    press(&mut app, Key::ArrowRight);
+    assert_eq!(viewer(&app).selection.moment, 1);
+    press(&mut app, Key::P);
+    assert_eq!(viewer(&app).selection.moment, viewer(&app).tracks[0].replay().peak_moment());
+    press(&mut app, Key::Home);
+    press(&mut app, Key::O);
+    assert_eq!(viewer(&app).selection.moment, viewer(&app).tracks[0].prepared().ooms[0]);
+    press(&mut app, Key::Home);
+    let mut visited = Vec::new();
+    for _ in 0..3 {
+        press(&mut app, Key::CloseBracket);
+        visited.push(viewer(&app).selection.moment);
+    }
+    let steps = &viewer(&app).tracks[0].document.attribution.devices[0].steps.steps;
+    let peaks: Vec<u32> = steps.iter().take(3).map(|step| step.peak_moment).collect();
+    assert_eq!(visited, peaks);
+    press(&mut app, Key::OpenBracket);
+    assert_eq!(viewer(&app).selection.moment, peaks[1]);
+}
+
+#[test]
+fn the_filter_narrows_the_table_and_the_timeline() {
+    let Some(mut app) = sample() else { return };
+    let all = viewer(&app).rows().unwrap().order.len();
+    press(&mut app, Key::Slash);
+    app.get_by_label("Filter").type_text("optimizer");
+    settle(&mut app);
+    let rows = viewer(&app).rows().unwrap();
+    assert!(rows.order.len() < all && rows.mask.is_some());
+    viewer_mut(&mut app).run(Command::ClearFilter);
+    settle(&mut app);
+    assert_eq!(viewer(&app).rows().unwrap().order.len(), all);
+    viewer_mut(&mut app).run(Command::ToggleNeverFreed);
+    settle(&mut app);
+    let viewer = viewer(&app);
+    let replay = viewer.tracks[0].replay();
+    let expected: Vec<u32> = replay
+        .allocations
+        .ids()
+        .filter(|&id| replay.allocations.get(id).died == profiler_core::replay::NEVER)
+        .map(|id| id.0)
+        .collect();
+    assert_eq!(viewer.rows().unwrap().order, expected);
+}
+
+#[test]
+fn the_table_sorts_and_a_row_is_chosen() {
+    let Some(mut app) = sample() else { return };
+    app.get_by_label("Sort by requested").click();
+    settle(&mut app);
+    let replay = viewer(&app).tracks[0].replay();
+    let bytes: Vec<u64> = viewer(&app)
+        .rows()
+        .unwrap()
+        .order
+        .iter()
+        .map(|&row| replay.allocations.requested()[row as usize])
+        .collect();
+    assert!(bytes.is_sorted_by(|a, b| a >= b));
+    let first = viewer(&app).rows().unwrap().order[0];
+    let label = format!("Allocation {first}:");
+    app.get_by_label_contains(&label).click();
+    settle(&mut app);
+    assert_eq!(viewer(&app).selection.allocation.map(|id| id.0), Some(first));
+    app.get_by_label("Sort by requested").click();
+    settle(&mut app);
+    let last = viewer(&app).rows().unwrap().order[0];
+    let replay = viewer(&app).tracks[0].replay();
+    let smallest = replay.allocations.requested().iter().min();
+    assert_eq!(Some(&replay.allocations.requested()[last as usize]), smallest);
+}
+
+#[test]
+fn every_pane_shows() {
+    let Some(mut app) = sample() else { return };
+    for (pane, label) in [
+        (Pane::Map, "Memory map"),
+        (Pane::Flame, "Flame graph"),
+        (Pane::Fragmentation, "Fragmentation over time"),
+        (Pane::Table, "Allocations"),
+    ] {
+        press(&mut app, pane.key().unwrap());
+        std::thread::sleep(Duration::from_millis(200));
+        settle(&mut app);
+        assert_eq!(viewer(&app).pane, pane);
+        assert!(app.query_all_by_label(label).count() >= 1, "{label}");
+    }
+    press(&mut app, Key::Num5);
+    wait_for_label(&mut app, "Go there");
+    app.get_by_label("Go there").click();
+    settle(&mut app);
+    assert_eq!(viewer(&app).selection.moment, viewer(&app).tracks[0].prepared().ooms[0]);
+    press(&mut app, Key::Num6);
+    app.get_by_label("Allocator settings");
+}
+
+fn wait_for_label(app: &mut App, label: &str) {
+    let began = Instant::now();
+    while app.query_by_label(label).is_none() {
+        app.step();
+        assert!(began.elapsed() < Duration::from_secs(60), "no {label}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_flame_graph_narrows_every_pane() {
+    let Some(mut app) = sample() else { return };
+    press(&mut app, Key::Num3);
+    wait_for_label(&mut app, "By stack");
+    let began = Instant::now();
+    while app.query_all_by_label("Flame graph").count() < 2 {
+        app.step();
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
+    let canvas = app.get_all_by_label("Flame graph").last().unwrap().rect();
+    click_at(&mut app, canvas.left_top() + vec2(40.0, 27.0));
+    let filter = &viewer(&app).selection.filter;
+    assert!(filter.stack.is_some());
+    assert!(viewer(&app).rows().unwrap().mask.is_some());
+    app.get_by_label("Show all again").click();
+    settle(&mut app);
+    assert_eq!(viewer(&app).selection.filter.stack, None);
+    app.get_by_label("Tree").click();
+    app.run_steps(3);
+    assert!(app.query_all_by_label_contains("everything:").count() == 1);
+}
+
+#[test]
+fn the_memory_map_chooses_blocks() {
+    let Some(mut app) = sample() else { return };
+    press(&mut app, Key::Num2);
+    std::thread::sleep(Duration::from_millis(300));
+    settle(&mut app);
+    let canvas = app.get_all_by_label("Memory map").last().unwrap().rect();
+    click_at(&mut app, canvas.left_top() + vec2(20.0, 8.0));
+    let selection = &viewer(&app).selection;
+    let id = selection.allocation.expect("a block at the start of the first segment");
+    let block = viewer(&app).tracks[0].replay().allocations.get(id);
+    assert!(block.is_live_at(selection.moment));
+}
+
+#[test]
+fn the_palette_finds_and_runs_commands() {
+    let Some(mut app) = sample() else { return };
+    press(&mut app, Key::Home);
+    app.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    app.run_steps(3);
+    app.get_by_label("Command").type_text("jump peak");
+    app.run_steps(2);
+    app.key_press(Key::Enter);
+    settle(&mut app);
+    assert_eq!(viewer(&app).selection.moment, viewer(&app).tracks[0].replay().peak_moment());
+    press(&mut app, Key::F1);
+    app.get_by_label("What a pixel means");
+}
+
+#[test]
+fn clock_colours_and_theme_change() {
+    let Some(mut app) = sample() else { return };
+    press(&mut app, Key::T);
+    assert_eq!(viewer(&app).selection.view.axis, AxisKind::Clock);
+    let (drawn, _) = viewer(&app).tracks[0].drawn().unwrap();
+    assert_eq!(drawn.axis, AxisKind::Clock);
+    for kind in KeyKind::ALL {
+        viewer_mut(&mut app).run(Command::ColorBy(kind));
+        settle(&mut app);
+        let (drawn, _) = viewer(&app).tracks[0].drawn().unwrap();
+        let counted: u64 = drawn.keys.entries.iter().map(|entry| entry.count).sum();
+        let all = viewer(&app).tracks[0].replay().allocations.len() as u64;
+        assert_eq!(counted, all, "{kind:?}");
+    }
+    let was_dark = app.ctx.global_style().visuals.dark_mode;
+    press(&mut app, Key::D);
+    assert_ne!(app.ctx.global_style().visuals.dark_mode, was_dark);
+}
+
+#[test]
+fn several_files_share_the_axis_and_close() {
+    let (Some(first), Some(second)) = (common::real(SAMPLE), common::real("late-start-torch-2.6.pickle"))
+    else {
+        return;
+    };
+    let mut app = opened(&first);
+    viewer_mut(&mut app).open_paths([second.clone(), first]);
+    settle(&mut app);
+    assert_eq!(viewer(&app).tracks.len(), 2, "the same file is read again, not added");
+    app.get_by_label("Timeline of late-start-torch-2.6.pickle · device 0");
+    press(&mut app, Key::N);
+    assert_eq!(viewer(&app).selection.track, 1);
+    app.key_press_modifiers(Modifiers::COMMAND, Key::W);
+    settle(&mut app);
+    assert_eq!(viewer(&app).tracks.len(), 1);
+    assert_eq!(viewer(&app).recent.iter().filter(|path| **path == second).count(), 1);
+    viewer_mut(&mut app).run(Command::Close);
+    settle(&mut app);
+    app.get_by_label("Nothing leaves this machine.");
+}
+
+/// A folder of its own, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("gpumemprof-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+#[test]
+fn broken_and_hostile_files_are_told_and_the_window_lives_on() {
+    let Some(good) = common::real(SAMPLE) else { return };
+    let folder = Folder::new("hostile");
+    let bytes = std::fs::read(&good).unwrap();
+    let files: [(&str, Vec<u8>); 5] = [
+        ("empty.pickle", Vec::new()),
+        ("noise.pickle", (0..4096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()),
+        ("cut.pickle", bytes[..bytes.len() / 2].to_vec()),
+        ("runs-code.pickle", b"cos\nsystem\n(S'touch /tmp/pwned'\ntR.".to_vec()),
+        ("deep.json", "[".repeat(100_000).into_bytes()),
+    ];
+    let mut app = window();
+    app.step();
+    for (name, bytes) in &files {
+        let path = folder.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        viewer_mut(&mut app).open_paths([path]);
+        settle(&mut app);
+        app.get_by_label(&format!("{name} did not open"));
+    }
+    viewer_mut(&mut app).open_paths([folder.0.clone(), folder.0.join("not there")]);
+    settle(&mut app);
+    assert_eq!(viewer(&app).failures.len(), files.len() + 2);
+    viewer_mut(&mut app).open_paths([good]);
+    settle(&mut app);
+    app.get_by_label(TIMELINE);
+    let before = viewer(&app).failures.len();
+    app.get_all_by_label("Dismiss").next().unwrap().click();
+    app.run_steps(2);
+    assert_eq!(viewer(&app).failures.len(), before - 1);
+}
+
+#[test]
+fn a_file_written_again_is_read_again() {
+    let (Some(first), Some(second)) = (common::real(SAMPLE), common::real("late-start-torch-2.6.pickle"))
+    else {
+        return;
+    };
+    let folder = Folder::new("reload");
+    let path = folder.0.join("live.pickle");
+    std::fs::copy(first, &path).unwrap();
+    let mut app = opened(&path);
+    let before = viewer(&app).tracks[0].replay().event_count();
+    std::fs::write(&path, std::fs::read(second).unwrap()).unwrap();
+    let began = Instant::now();
+    while viewer(&app).tracks[0].replay().event_count() == before {
+        app.step();
+        assert!(began.elapsed() < Duration::from_secs(60), "not read again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    settle(&mut app);
+    assert_eq!(viewer(&app).tracks.len(), 1);
+}
+
+#[test]
+fn rows_go_out_as_csv() {
+    let Some(mut app) = sample() else { return };
+    let folder = Folder::new("csv");
+    let path = folder.0.join("rows.csv");
+    viewer_mut(&mut app).run(Command::ExportCsv);
+    app.run_steps(2);
+    let field = app.get_by_label("Path");
+    field.focus();
+    app.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    app.run_steps(2);
+    app.get_by_label("Path").type_text(path.to_str().unwrap());
+    app.run_steps(2);
+    app.get_by_label("Save").click();
+    let began = Instant::now();
+    let rows = viewer(&app).rows().unwrap().order.len();
+    loop {
+        app.step();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        if text.lines().count() == rows + 1 && text.ends_with('\n') {
+            assert!(text.starts_with("address,requested_bytes,"));
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "not written");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_session_is_kept() {
+    let Some(mut app) = sample() else { return };
+    viewer_mut(&mut app).run(Command::Show(Pane::Flame));
+    viewer_mut(&mut app).run(Command::ColorBy(KeyKind::Category));
+    viewer_mut(&mut app).selection.filter.min_bytes = Some(4096);
+    settle(&mut app);
+    let session = viewer(&app).session();
+    let mut next = window();
+    next.step();
+    viewer_mut(&mut next).restore(session.clone());
+    next.step();
+    assert_eq!(viewer(&next).session(), session);
+    assert_eq!(viewer(&next).pane, Pane::Flame);
+    assert_eq!(viewer(&next).recent.len(), 1);
+}
