@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-
 import gpumemprof
-from conftest import PACKAGE, PROGRAMS
+from conftest import PROGRAMS
 
 PROGRAM = str(PROGRAMS / "guests.py")
 
@@ -41,7 +38,6 @@ def test_disabling_leaves_nothing_behind(device):
 
 
 def test_without_a_device_it_says_so_and_stays_out_of_the_way(device):
-    """The simulated libraries with a driver that reports no device."""
     code = "import gpumemprof, torch; assert not gpumemprof.enable('runs'); print(torch.zeros(2).sum().item())"
     done = device.run("-c", code, simulated=("--devices", "1"), CUDA_VISIBLE_DEVICES="")
     assert "not recording" in done.stderr and done.stdout.strip() == "0.0"
