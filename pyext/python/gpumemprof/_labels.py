@@ -77,7 +77,7 @@ class _Record:
 
     __slots__ = ("backward", "extra", "forward", "generation", "head", "hook", "name", "ref")
 
-    def __init__(self, ref: "weakref.ref[Any]", name: str, extra: dict[str, Any]) -> None:
+    def __init__(self, ref: Optional["weakref.ref[Any]"], name: str, extra: dict[str, Any]) -> None:
         self.ref = ref
         self.name = name
         self.extra = extra
@@ -129,7 +129,7 @@ class Labels:
         self._noted: Optional[tuple[int, int]] = None
         self._generation = 0
         self._records: dict[int, _Record] = {}
-        self._loss_record = _Record(lambda: None, "(loss)", {})
+        self._loss_record = _Record(None, "(loss)", {})
         """Stands for what lies between the model's outputs and the start of the backward pass."""
         self._plain_backward: Any = None
         self._wrapper: Any = None
@@ -185,7 +185,11 @@ class Labels:
     def _add(self, module: Any, name: str, extra: dict[str, Any]) -> _Record:
         key = id(module)
         records = self._records
-        record = _Record(weakref.ref(module, lambda _, key=key: records.pop(key, None)), name, extra)
+
+        def forget(_: Any) -> None:
+            records.pop(key, None)
+
+        record = _Record(weakref.ref(module, forget), name, extra)
         records[key] = record
         return record
 
@@ -462,7 +466,7 @@ class Labels:
         self._local.current = ""
 
 
-def _shapes(inputs: Any, tensor: type) -> list[str]:
+def _shapes(inputs: Any, tensor: Any) -> list[str]:
     """Shapes and types of the tensors among a module's positional inputs: ``(8, 512)int64``."""
     return [
         f"{tuple(value.shape)}{str(value.dtype).rpartition('.')[2]}" for value in inputs[:8] if isinstance(value, tensor)

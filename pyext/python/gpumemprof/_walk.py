@@ -23,6 +23,7 @@ class Walker:
         self._sets: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._walks: deque[tuple[Optional[int], tuple[int, ...]]] = deque(maxlen=MAX_WALKS)
         self._names: dict[int, str] = {}
+        self._root_name = ""
         self._last_gradients: dict[int, tuple[list[int], tuple[int, ...]]] = {}
 
     def walk(self, models: Iterable[Any], optimizers: Iterable[Any], *, now: bool) -> None:
@@ -99,6 +100,7 @@ class Walker:
 
     def _everything(self, models: Iterable[Any], optimizers: Iterable[Any]) -> Iterator[tuple[Any, str, str]]:
         models = list(models)
+        self._root_name = type(models[0]).__name__ if models else ""
         names = _parameter_names(models)
         self._names = names
         for model in models:
@@ -132,7 +134,8 @@ class Walker:
                     "device": device,
                     "address": address,
                     "category": category,
-                    "module": ".".join(parts[:cut]),
+                    # What the model itself owns is labelled as its own operations are: by its class.
+                    "module": ".".join(parts[:cut]) or (self._root_name if name else ""),
                     "name": name,
                 }
             )
