@@ -102,10 +102,24 @@ pub enum PeakBy {
     Category,
     /// The recorded user metadata.
     Metadata,
+    /// The text a tensor was annotated with.
+    Annotation,
+    /// The innermost record_function range.
+    Range,
+    /// The torch.compile region.
+    CompileContext,
+    /// The training step or round of a loop.
+    Step,
+    /// Setup, data, forward, backward, optimizer.
+    Phase,
     /// The CUDA stream.
     Stream,
     /// The memory pool.
     Pool,
+    /// Small or large segments.
+    Kind,
+    /// The requested size, by powers of two.
+    Size,
 }
 
 /// Options of `peak`.

@@ -93,6 +93,48 @@ fn every_verb_reads_every_sample() {
 }
 
 #[test]
+fn the_groups_of_every_grouping_add_up() {
+    for file in ["oom-variable-length.pickle", "ring-buffer.pickle"] {
+        for by in [
+            "layer",
+            "stack",
+            "function",
+            "file",
+            "line",
+            "category",
+            "metadata",
+            "annotation",
+            "range",
+            "compile-context",
+            "step",
+            "phase",
+            "stream",
+            "pool",
+            "kind",
+            "size",
+        ] {
+            let peak = json("peak", file, &["--by", by]);
+            assert_eq!(peak["by"], by, "{file}");
+            let sum = |key: &str| -> u64 {
+                let groups = peak["groups"].as_array().unwrap().iter();
+                groups.map(|group| group[key].as_u64().unwrap()).sum()
+            };
+            for key in ["requested_bytes", "block_bytes", "allocations"] {
+                assert_eq!(peak[key].as_u64(), Some(sum(key)), "{file} by {by}: {key}");
+            }
+            assert_eq!(peak["inferred_bytes"].as_u64(), Some(sum("inferred_bytes")));
+            let parts = ["recorded_bytes", "inferred_bytes", "unknown_bytes"];
+            let told: u64 = parts.iter().map(|key| peak[key].as_u64().unwrap()).sum();
+            assert_eq!(
+                peak["requested_bytes"].as_u64(),
+                Some(told),
+                "{file} by {by}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_oom_is_explained() {
     let report = json(
         "oom",

@@ -51,8 +51,8 @@ fn check_segments(snapshot: &Snapshot, name: &str) {
     assert_eq!(blocks[0].state, BlockState::Allocated, "{name}");
     let frames = stack_text(snapshot, blocks[0].stack);
     assert_eq!(frames.len(), 2, "{name}");
-    assert!(frames[0].starts_with("forward /work/train.py:20"), "{name}");
-    assert!(frames[1].starts_with("main /work/train.py:10"), "{name}");
+    assert!(frames[0].starts_with("forward /home/train.py:20"), "{name}");
+    assert!(frames[1].starts_with("main /home/train.py:10"), "{name}");
     assert_eq!(blocks[1].address, BASE + 1024, "{name}: added up or read");
     assert_eq!(blocks[1].size, 2 * MIB - 1024);
     assert_eq!(blocks[1].state, BlockState::Inactive);

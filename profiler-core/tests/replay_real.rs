@@ -5,10 +5,12 @@
 
 mod common;
 
-use profiler_core::metrics::{Fragmentation, FragmentationHistory, fragmentation_at};
+use profiler_core::metrics::{
+    Curves, Fragmentation, FragmentationHistory, Part, fragmentation_at, over_time,
+};
 use profiler_core::read;
 use profiler_core::replay::{DeviceReplay, Replay};
-use profiler_core::snapshot::{DeviceId, Snapshot};
+use profiler_core::snapshot::{DeviceId, PoolId, Snapshot, StreamId};
 use serde_json::Value;
 
 fn load(path: &std::path::Path) -> (Snapshot, Replay) {
@@ -151,6 +153,53 @@ fn the_identity_holds_at_every_event_of_every_file() {
             let (snapshot, replay) = load(&path);
             for device in &replay.devices {
                 check_identity(common::name(&path), &snapshot, device);
+            }
+        }
+    }
+}
+
+#[test]
+fn streams_and_pools_add_up_to_the_device() {
+    let Some(shared) = common::shared() else {
+        return;
+    };
+    let files = [
+        "sim15-stream.pickle",
+        "sim15-graph.pickle",
+        "sim15-twodev.pickle",
+    ];
+    for name in files {
+        let (snapshot, replay) = load(&shared.join("simulated").join(name));
+        for device in &replay.devices {
+            let whole = Curves::of(device, Part::Device);
+            assert_eq!(whole.requested, device.requested, "{name}");
+            assert_eq!(whole.reserved, device.reserved, "{name}");
+            FragmentationHistory::walk(&snapshot, device, |moment, parts| {
+                assert_eq!(
+                    whole.allocated.at(moment),
+                    parts.allocated_bytes(),
+                    "{name}"
+                );
+                assert_eq!(whole.active.at(moment), parts.active_bytes(), "{name}");
+            });
+            let streams = (0..snapshot.streams.len() as u32)
+                .map(|row| Curves::of(device, Part::Stream(StreamId(row))));
+            let streams: Vec<Curves> = streams.collect();
+            let pools = (0..snapshot.pools.len() as u32)
+                .map(|row| Curves::of(device, Part::Pool(PoolId(row))));
+            let pools: Vec<Curves> = pools.collect();
+            for moment in 0..=device.event_count() {
+                for parts in [&streams, &pools] {
+                    let requested: u64 = parts.iter().map(|c| c.requested.at(moment)).sum();
+                    let reserved: u64 = parts.iter().map(|c| c.reserved.at(moment)).sum();
+                    assert_eq!(requested, whole.requested.at(moment), "{name}, {moment}");
+                    assert_eq!(reserved, whole.reserved.at(moment), "{name}, {moment}");
+                }
+            }
+            if let Some(trace) = snapshot.trace(device.device) {
+                let timed = over_time(&whole.requested, &trace.events);
+                assert!(timed.is_sorted_by_key(|&(time, _)| time), "{name}");
+                assert_eq!(timed.len(), whole.requested.len(), "{name}");
             }
         }
     }

@@ -7,7 +7,12 @@
 //! that other programs on the machine weigh less; elsewhere it is wall time. A plain harness and
 //! not a benchmark library, because the worst frame matters and those report means.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "a measurement")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement"
+)]
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -23,8 +28,11 @@ use profiler_core::snapshot::Snapshot;
 const FRAMES: usize = 240;
 
 fn main() {
-    let named: Vec<PathBuf> =
-        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).map(PathBuf::from).collect();
+    let named: Vec<PathBuf> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .map(PathBuf::from)
+        .collect();
     let files = if named.is_empty() { files() } else { named };
     if files.is_empty() {
         println!("skipped: no files; see benches/README.md");
@@ -42,12 +50,17 @@ fn main() {
 }
 
 fn files() -> Vec<PathBuf> {
-    let folder = std::env::var_os("GPUMEMPROF_BENCH")
-        .map_or_else(|| std::env::temp_dir().join("gpumemprof-bench"), PathBuf::from);
+    let folder = std::env::var_os("GPUMEMPROF_BENCH").map_or_else(
+        || std::env::temp_dir().join("gpumemprof-bench"),
+        PathBuf::from,
+    );
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "pickle"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "pickle")
+        })
         .collect();
     found.sort();
     found
@@ -64,7 +77,9 @@ fn read(path: &PathBuf) -> Snapshot {
 
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
     let kib: u64 = line
         .and_then(|line| line.split_whitespace().next())
         .and_then(|number| number.parse().ok())
@@ -100,8 +115,12 @@ fn measure(path: &PathBuf) {
     // The document attributes again; that time is taken off.
     let document = Document::from_replay("bench".to_owned(), None, snapshot, replay);
     let prepare_time = lap().saturating_sub(attribute_time);
-    let events: u64 =
-        document.replay.devices.iter().map(|device| u64::from(device.event_count())).sum();
+    let events: u64 = document
+        .replay
+        .devices
+        .iter()
+        .map(|device| u64::from(device.event_count()))
+        .sum();
     let before = resident();
     let context = Context::default();
     let mut viewer = Viewer::new(&context);
@@ -121,11 +140,18 @@ fn measure(path: &PathBuf) {
     let core = read_time + replay_time + attribute_time;
     let whole = core + prepare_time + picture_time;
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    let length = viewer.tracks[0].prepared().axis(viewer.selection.view.axis).length();
-    for (view, span) in [("whole", length), ("middle", length / 1000.0), ("deepest", 40.0)] {
+    let length = viewer.tracks[0]
+        .prepared()
+        .axis(viewer.selection.view.axis)
+        .length();
+    for (view, span) in [
+        ("whole", length),
+        ("middle", length / 1000.0),
+        ("deepest", 40.0),
+    ] {
         let from = (length - span) / 2.0;
-        viewer.selection.view = View::whole(viewer.selection.view.axis, length)
-            .showing(from, from + span, length);
+        viewer.selection.view =
+            View::whole(viewer.selection.view.axis, length).showing(from, from + span, length);
         let mut times = pan(&context, &mut viewer);
         times.sort();
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -148,7 +174,10 @@ fn measure(path: &PathBuf) {
 /// What was prepared before drawing began, by its columns: pyramids, allocated curve, clock.
 fn prepared_bytes(viewer: &Viewer) -> u64 {
     let devices = &viewer.tracks[0].document.devices;
-    devices.iter().map(|device| device.heap_bytes() as u64).sum()
+    devices
+        .iter()
+        .map(|device| device.heap_bytes() as u64)
+        .sum()
 }
 
 /// Pans for [`FRAMES`] frames at 60 a second; gives the processor time of each.
@@ -159,7 +188,10 @@ fn pan(context: &Context, viewer: &mut Viewer) -> Vec<Duration> {
         let start = thread_time(began);
         let per_frame = viewer.selection.view.span() / 200.0;
         let direction = if at % 120 < 60 { 1.0 } else { -1.0 };
-        let length = viewer.tracks[0].prepared().axis(viewer.selection.view.axis).length();
+        let length = viewer.tracks[0]
+            .prepared()
+            .axis(viewer.selection.view.axis)
+            .length();
         viewer.selection.view = viewer.selection.view.panned(per_frame * direction, length);
         frame(context, viewer, Some(Pos2::new(500.0, 200.0)));
         times.push(thread_time(began).saturating_sub(start));

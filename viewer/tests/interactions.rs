@@ -19,13 +19,15 @@ const TIMELINE: &str = "Timeline of oom-variable-length.pickle · device 0";
 type App = Harness<'static, Option<Viewer>>;
 
 fn window() -> App {
-    Harness::builder().with_size(vec2(1280.0, 720.0)).build_ui_state(
-        |ui, viewer: &mut Option<Viewer>| {
-            let context = ui.ctx().clone();
-            viewer.get_or_insert_with(|| Viewer::new(&context)).ui(ui);
-        },
-        None,
-    )
+    Harness::builder()
+        .with_size(vec2(1280.0, 720.0))
+        .build_ui_state(
+            |ui, viewer: &mut Option<Viewer>| {
+                let context = ui.ctx().clone();
+                viewer.get_or_insert_with(|| Viewer::new(&context)).ui(ui);
+            },
+            None,
+        )
 }
 
 fn viewer(app: &App) -> &Viewer {
@@ -94,8 +96,17 @@ fn a_file_opens_at_its_peak() {
     let replay = viewer.tracks[0].replay();
     assert_eq!(viewer.selection.moment, replay.peak_moment());
     let (drawn, _) = viewer.tracks[0].drawn().unwrap();
-    let highest = drawn.picture.moments.iter().map(|&moment| replay.requested.at(moment)).max();
-    assert_eq!(highest, Some(replay.requested.peak().1), "the true peak is in the picture");
+    let highest = drawn
+        .picture
+        .moments
+        .iter()
+        .map(|&moment| replay.requested.at(moment))
+        .max();
+    assert_eq!(
+        highest,
+        Some(replay.requested.peak().1),
+        "the true peak is in the picture"
+    );
     app.get_by_label("Overview");
     app.get_by_label(TIMELINE);
 }
@@ -114,7 +125,10 @@ fn pointing_and_clicking_in_the_timeline_chooses() {
     assert_eq!(selection.allocation, hover.allocation);
     assert_eq!(selection.moment, hover.moment);
     let (drawn, _) = viewer(&app).tracks[0].drawn().unwrap();
-    assert!(drawn.picture.selected.iter().any(Option::is_some), "its band is outlined");
+    assert!(
+        drawn.picture.selected.iter().any(Option::is_some),
+        "its band is outlined"
+    );
     app.get_by_label("as recorded");
     press(&mut app, Key::Escape);
     assert_eq!(viewer(&app).selection.allocation, None);
@@ -161,14 +175,24 @@ fn dragging_pans_and_shift_dragging_chooses_a_range() {
         app.hover_at(from);
         app.step();
         let button = egui::PointerButton::Primary;
-        app.event(Event::PointerButton { pos: from, button, pressed: true, modifiers });
+        app.event(Event::PointerButton {
+            pos: from,
+            button,
+            pressed: true,
+            modifiers,
+        });
         app.step();
         for part in 1..=4 {
             app.hover_at(from + vec2(by * part as f32 / 4.0, 0.0));
             app.step();
         }
         let pos = from + vec2(by, 0.0);
-        app.event(Event::PointerButton { pos, button, pressed: false, modifiers });
+        app.event(Event::PointerButton {
+            pos,
+            button,
+            pressed: false,
+            modifiers,
+        });
         app.event(Event::ModifiersChanged(Modifiers::NONE));
         settle(app);
     };
@@ -191,17 +215,25 @@ fn keys_jump_to_the_peak_the_failure_and_the_steps() {
     press(&mut app, Key::ArrowRight);
     assert_eq!(viewer(&app).selection.moment, 1);
     press(&mut app, Key::P);
-    assert_eq!(viewer(&app).selection.moment, viewer(&app).tracks[0].replay().peak_moment());
+    assert_eq!(
+        viewer(&app).selection.moment,
+        viewer(&app).tracks[0].replay().peak_moment()
+    );
     press(&mut app, Key::Home);
     press(&mut app, Key::O);
-    assert_eq!(viewer(&app).selection.moment, viewer(&app).tracks[0].prepared().ooms[0]);
+    assert_eq!(
+        viewer(&app).selection.moment,
+        viewer(&app).tracks[0].prepared().ooms[0]
+    );
     press(&mut app, Key::Home);
     let mut visited = Vec::new();
     for _ in 0..3 {
         press(&mut app, Key::CloseBracket);
         visited.push(viewer(&app).selection.moment);
     }
-    let steps = &viewer(&app).tracks[0].document.attribution.devices[0].steps.steps;
+    let steps = &viewer(&app).tracks[0].document.attribution.devices[0]
+        .steps
+        .steps;
     let peaks: Vec<u32> = steps.iter().take(3).map(|step| step.peak_moment).collect();
     assert_eq!(visited, peaks);
     press(&mut app, Key::OpenBracket);
@@ -251,13 +283,19 @@ fn the_table_sorts_and_a_row_is_chosen() {
     let label = format!("Allocation {first}:");
     app.get_by_label_contains(&label).click();
     settle(&mut app);
-    assert_eq!(viewer(&app).selection.allocation.map(|id| id.0), Some(first));
+    assert_eq!(
+        viewer(&app).selection.allocation.map(|id| id.0),
+        Some(first)
+    );
     app.get_by_label("Sort by requested").click();
     settle(&mut app);
     let last = viewer(&app).rows().unwrap().order[0];
     let replay = viewer(&app).tracks[0].replay();
     let smallest = replay.allocations.requested().iter().min();
-    assert_eq!(Some(&replay.allocations.requested()[last as usize]), smallest);
+    assert_eq!(
+        Some(&replay.allocations.requested()[last as usize]),
+        smallest
+    );
 }
 
 #[test]
@@ -279,7 +317,10 @@ fn every_pane_shows() {
     wait_for_label(&mut app, "Go there");
     app.get_by_label("Go there").click();
     settle(&mut app);
-    assert_eq!(viewer(&app).selection.moment, viewer(&app).tracks[0].prepared().ooms[0]);
+    assert_eq!(
+        viewer(&app).selection.moment,
+        viewer(&app).tracks[0].prepared().ooms[0]
+    );
     press(&mut app, Key::Num6);
     app.get_by_label("Allocator settings");
 }
@@ -325,7 +366,9 @@ fn the_memory_map_chooses_blocks() {
     let canvas = app.get_all_by_label("Memory map").last().unwrap().rect();
     click_at(&mut app, canvas.left_top() + vec2(20.0, 8.0));
     let selection = &viewer(&app).selection;
-    let id = selection.allocation.expect("a block at the start of the first segment");
+    let id = selection
+        .allocation
+        .expect("a block at the start of the first segment");
     let block = viewer(&app).tracks[0].replay().allocations.get(id);
     assert!(block.is_live_at(selection.moment));
 }
@@ -340,7 +383,10 @@ fn the_palette_finds_and_runs_commands() {
     app.run_steps(2);
     app.key_press(Key::Enter);
     settle(&mut app);
-    assert_eq!(viewer(&app).selection.moment, viewer(&app).tracks[0].replay().peak_moment());
+    assert_eq!(
+        viewer(&app).selection.moment,
+        viewer(&app).tracks[0].replay().peak_moment()
+    );
     press(&mut app, Key::F1);
     app.get_by_label("What a pixel means");
 }
@@ -367,21 +413,34 @@ fn clock_colours_and_theme_change() {
 
 #[test]
 fn several_files_share_the_axis_and_close() {
-    let (Some(first), Some(second)) = (common::real(SAMPLE), common::real("late-start-torch-2.6.pickle"))
-    else {
+    let (Some(first), Some(second)) = (
+        common::real(SAMPLE),
+        common::real("late-start-torch-2.6.pickle"),
+    ) else {
         return;
     };
     let mut app = opened(&first);
     viewer_mut(&mut app).open_paths([second.clone(), first]);
     settle(&mut app);
-    assert_eq!(viewer(&app).tracks.len(), 2, "the same file is read again, not added");
+    assert_eq!(
+        viewer(&app).tracks.len(),
+        2,
+        "the same file is read again, not added"
+    );
     app.get_by_label("Timeline of late-start-torch-2.6.pickle · device 0");
     press(&mut app, Key::N);
     assert_eq!(viewer(&app).selection.track, 1);
     app.key_press_modifiers(Modifiers::COMMAND, Key::W);
     settle(&mut app);
     assert_eq!(viewer(&app).tracks.len(), 1);
-    assert_eq!(viewer(&app).recent.iter().filter(|path| **path == second).count(), 1);
+    assert_eq!(
+        viewer(&app)
+            .recent
+            .iter()
+            .filter(|path| **path == second)
+            .count(),
+        1
+    );
     viewer_mut(&mut app).run(Command::Close);
     settle(&mut app);
     app.get_by_label("Nothing leaves this machine.");
@@ -406,14 +465,24 @@ impl Drop for Folder {
 
 #[test]
 fn broken_and_hostile_files_are_told_and_the_window_lives_on() {
-    let Some(good) = common::real(SAMPLE) else { return };
+    let Some(good) = common::real(SAMPLE) else {
+        return;
+    };
     let folder = Folder::new("hostile");
     let bytes = std::fs::read(&good).unwrap();
     let files: [(&str, Vec<u8>); 5] = [
         ("empty.pickle", Vec::new()),
-        ("noise.pickle", (0..4096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()),
+        (
+            "noise.pickle",
+            (0..4096_u32)
+                .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+                .collect(),
+        ),
         ("cut.pickle", bytes[..bytes.len() / 2].to_vec()),
-        ("runs-code.pickle", b"cos\nsystem\n(S'touch /tmp/pwned'\ntR.".to_vec()),
+        (
+            "runs-code.pickle",
+            b"cos\nsystem\n(S'touch /tmp/pwned'\ntR.".to_vec(),
+        ),
         ("deep.json", "[".repeat(100_000).into_bytes()),
     ];
     let mut app = window();
@@ -439,8 +508,10 @@ fn broken_and_hostile_files_are_told_and_the_window_lives_on() {
 
 #[test]
 fn a_file_written_again_is_read_again() {
-    let (Some(first), Some(second)) = (common::real(SAMPLE), common::real("late-start-torch-2.6.pickle"))
-    else {
+    let (Some(first), Some(second)) = (
+        common::real(SAMPLE),
+        common::real("late-start-torch-2.6.pickle"),
+    ) else {
         return;
     };
     let folder = Folder::new("reload");

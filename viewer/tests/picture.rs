@@ -49,15 +49,19 @@ fn check(document: &Document, device: usize, axis_kind: AxisKind, frame: Frame) 
         for row in 0..frame.rows {
             let up = (frame.rows - 1 - row) as f64 + 0.5;
             let bytes = frame.low + up * frame.bytes_per_row();
-            let near = edges.iter().any(|&edge| {
-                (edge as f64 - bytes).abs() < frame.bytes_per_row() * 1e-6
-            });
+            let near = edges
+                .iter()
+                .any(|&edge| (edge as f64 - bytes).abs() < frame.bytes_per_row() * 1e-6);
             if near {
                 continue;
             }
             let at = edges.partition_point(|&edge| (edge as f64) < bytes);
             let expected = at.checked_sub(1).and_then(|at| live.get(at)).copied();
-            assert_eq!(drawn.allocation_at(column, row), expected, "column {column}, row {row}");
+            assert_eq!(
+                drawn.allocation_at(column, row),
+                expected,
+                "column {column}, row {row}"
+            );
         }
     }
     let (a, b) = (drawn.moments[0], *drawn.moments.last().unwrap());
@@ -87,8 +91,14 @@ fn whole(document: &Document, device: usize, axis: AxisKind, columns: usize) -> 
 
 #[test]
 fn real_recordings_are_drawn_as_they_are() {
-    for name in ["oom-variable-length.pickle", "two-streams-expandable.pickle.xz", "ring-buffer.pickle"] {
-        let Some(document) = common::real_document(name) else { continue };
+    for name in [
+        "oom-variable-length.pickle",
+        "two-streams-expandable.pickle.xz",
+        "ring-buffer.pickle",
+    ] {
+        let Some(document) = common::real_document(name) else {
+            continue;
+        };
         let device = document.busiest();
         for axis in [AxisKind::Events, AxisKind::Clock] {
             let frame = whole(&document, device, axis, 211);
@@ -107,13 +117,26 @@ fn real_recordings_are_drawn_as_they_are() {
 
 #[test]
 fn the_bands_reach_the_curve_of_requested_bytes() {
-    for name in ["oom-variable-length.pickle", "two-devices.pickle.gz", "late-start-torch-2.6.pickle"] {
-        let Some(document) = common::real_document(name) else { continue };
+    for name in [
+        "oom-variable-length.pickle",
+        "two-devices.pickle.gz",
+        "late-start-torch-2.6.pickle",
+    ] {
+        let Some(document) = common::real_document(name) else {
+            continue;
+        };
         for replay in &document.replay.devices {
             for moment in (0..=replay.event_count()).step_by(97) {
                 let live = replay.live_at(moment);
-                let sum: u64 = live.iter().map(|&id| replay.allocations.get(id).requested).sum();
-                assert_eq!(sum, replay.requested.at(moment), "{name} after {moment} events");
+                let sum: u64 = live
+                    .iter()
+                    .map(|&id| replay.allocations.get(id).requested)
+                    .sum();
+                assert_eq!(
+                    sum,
+                    replay.requested.at(moment),
+                    "{name} after {moment} events"
+                );
             }
         }
     }
@@ -136,7 +159,14 @@ fn the_filter_greys_out_or_takes_out() {
         theme: DARK,
     };
     // One column on moment 3, when all three are live; one pixel is 10 bytes.
-    let frame = Frame { from: 3.0, per_column: 1.0, columns: 1, low: 0.0, high: 700.0, rows: 70 };
+    let frame = Frame {
+        from: 3.0,
+        per_column: 1.0,
+        columns: 1,
+        low: 0.0,
+        high: 700.0,
+        rows: 70,
+    };
     let grey = draw(&source, frame, &|| false).unwrap();
     assert_eq!(grey.pixels[69 - 5], DARK.excluded);
     assert_ne!(grey.pixels[69 - 15], DARK.excluded);
@@ -148,7 +178,10 @@ fn the_filter_greys_out_or_takes_out() {
     source.selected = Some(profiler_core::replay::AllocationId(1));
     let chosen = draw(&source, frame, &|| false).unwrap();
     assert_eq!(chosen.selected, [Some((0, 200))]);
-    assert!(draw(&source, frame, &|| true).is_none(), "a stale picture is given up");
+    assert!(
+        draw(&source, frame, &|| true).is_none(),
+        "a stale picture is given up"
+    );
 }
 
 proptest! {

@@ -52,8 +52,15 @@ impl PeakBy {
             Self::Line => By::Line,
             Self::Category => By::Category,
             Self::Metadata => By::Metadata,
+            Self::Annotation => By::Annotation,
+            Self::Range => By::Range,
+            Self::CompileContext => By::CompileContext,
+            Self::Step => By::Step,
+            Self::Phase => By::Phase,
             Self::Stream => By::Stream,
             Self::Pool => By::Pool,
+            Self::Kind => By::Kind,
+            Self::Size => By::Size,
         }
     }
 }

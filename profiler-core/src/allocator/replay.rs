@@ -109,6 +109,18 @@ impl Recording {
     /// Finds the rules and the start state of `device`'s trace.
     #[must_use]
     pub fn new(snapshot: &Snapshot, device: DeviceId) -> Self {
+        Self::with_effort(snapshot, device, Effort::FULL)
+    }
+
+    /// The recording if the model explains all of it without a long search: one pass over the
+    /// trace, and a second or two more where the start has to be guessed.
+    #[must_use]
+    pub fn if_exact(snapshot: &Snapshot, device: DeviceId) -> Option<Self> {
+        let recording = Self::with_effort(snapshot, device, Effort::QUICK);
+        recording.fidelity.is_exact().then_some(recording)
+    }
+
+    fn with_effort(snapshot: &Snapshot, device: DeviceId, effort: Effort) -> Self {
         let settings = recorded_settings(snapshot);
         let version = TorchVersion::at_least(&snapshot.features);
         let dialect = Dialect::detect(&snapshot.segments);
@@ -127,7 +139,7 @@ impl Recording {
         }
         let mut best: Option<Self> = None;
         for rules in candidates {
-            let next = Self::under(snapshot, device, rules, &settings);
+            let next = Self::under(snapshot, device, rules, &settings, effort);
             let is_exact = next.fidelity.is_exact();
             let share = |recording: &Self| recording.fidelity.share();
             if best.as_ref().is_none_or(|best| share(&next) > share(best)) {
@@ -146,7 +158,13 @@ impl Recording {
         })
     }
 
-    fn under(snapshot: &Snapshot, device: DeviceId, rules: Rules, settings: &Settings) -> Self {
+    fn under(
+        snapshot: &Snapshot,
+        device: DeviceId,
+        rules: Rules,
+        settings: &Settings,
+        effort: Effort,
+    ) -> Self {
         let sizes = SizeRules::new(rules.dialect, settings);
         let no_events = Events::default();
         let events = snapshot
@@ -157,7 +175,7 @@ impl Recording {
         let guessed = program.start.blocks.iter();
         let guessed_blocks = guessed.filter(|block| block.is_guess()).count() as u64;
         let corrected_blocks =
-            solve::correct_guesses(&mut program, &segment_events, rules, settings);
+            solve::correct_guesses(&mut program, &segment_events, rules, settings, effort.steps);
 
         let mut fidelity = Fidelity {
             device,
@@ -187,7 +205,7 @@ impl Recording {
                 fidelity.first_disagreement = Some(conflict.disagreement());
             }
             fidelity.restarts += 1;
-            if fidelity.restarts > MAX_RESTARTS {
+            if fidelity.restarts > effort.restarts {
                 break;
             }
             let from = conflict.event.saturating_add(1);
@@ -265,9 +283,29 @@ impl Recording {
     }
 }
 
-/// After so many disagreements the rest of a trace counts as not replayed: each costs a pass
-/// over the trace.
-const MAX_RESTARTS: u64 = 32;
+/// How much work a recording is worth.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    /// Steps replayed in search of the start state, for each set of rules tried. The model does
+    /// about five million a second.
+    steps: u64,
+    /// After so many disagreements the rest of a trace counts as not replayed: each costs a pass
+    /// over the trace.
+    restarts: u64,
+}
+
+impl Effort {
+    /// For a user who asked for the replay.
+    const FULL: Self = Self {
+        steps: 40_000_000,
+        restarts: 32,
+    };
+    /// For work in passing, of use only if it is exact.
+    const QUICK: Self = Self {
+        steps: 2_000_000,
+        restarts: 0,
+    };
+}
 
 impl Fidelity {
     fn count_final_blocks<D: Driver>(&mut self, snapshot: &Snapshot, allocator: &Allocator<D>) {

@@ -30,8 +30,6 @@ use super::version::{Rules, TieBreak};
 
 /// Replays spent on one device at most.
 const MAX_REPLAYS: u32 = 2000;
-/// Steps replayed on one device at most: a few seconds.
-const MAX_STEPS: u64 = 40_000_000;
 
 /// A start block and the size to give it.
 type Correction = (usize, u64);
@@ -45,12 +43,14 @@ struct Choice {
 }
 
 /// Changes guesses in `program.start` until the replay agrees with the recording as far as
-/// guesses can make it. Returns how many blocks changed their size.
+/// guesses can make it, or `max_steps` steps have been replayed. Returns how many blocks changed
+/// their size.
 pub(super) fn correct_guesses(
     program: &mut Program,
     events: &[SegmentEvent],
     rules: Rules,
     settings: &Settings,
+    max_steps: u64,
 ) -> u64 {
     let has_guesses = program.start.blocks.iter().any(|block| block.is_guess())
         || rules.tie_break == TieBreak::SegmentAge && program.start.segments.len() > 1;
@@ -76,7 +76,7 @@ pub(super) fn correct_guesses(
             best_event = Some(event);
             best = program.start.clone();
         }
-        if replays >= MAX_REPLAYS || steps >= MAX_STEPS {
+        if replays >= MAX_REPLAYS || steps >= max_steps {
             break;
         }
         if let Some((older, younger)) = contradiction.tie

@@ -35,6 +35,10 @@ pub enum By {
     Metadata,
     /// The text of the allocation's annotation.
     Annotation,
+    /// The innermost `record_function` range around the allocation.
+    Range,
+    /// The compiled region (`torch.compile`) that allocated.
+    CompileContext,
     /// Stream.
     Stream,
     /// Memory pool.
@@ -51,7 +55,7 @@ pub enum By {
 
 impl By {
     /// Every grouping with its name on the command line.
-    pub const NAMES: [(Self, &'static str); 14] = [
+    pub const NAMES: [(Self, &'static str); 16] = [
         (Self::Layer, "layer"),
         (Self::Category, "category"),
         (Self::Stack, "stack"),
@@ -60,6 +64,8 @@ impl By {
         (Self::Line, "line"),
         (Self::Metadata, "metadata"),
         (Self::Annotation, "annotation"),
+        (Self::Range, "range"),
+        (Self::CompileContext, "compile-context"),
         (Self::Stream, "stream"),
         (Self::Pool, "pool"),
         (Self::Kind, "kind"),
@@ -231,6 +237,14 @@ impl Attribution {
         let recorded = |key| (key, Evidence::Recorded);
         let unknown = (Key::Unknown, Evidence::Unknown);
         let number = |number: u32| Key::Number(u64::from(number));
+        let text = |text: StringId| match text {
+            StringId::EMPTY => unknown,
+            text => recorded(number(text.0)),
+        };
+        let event = allocation.alloc_event().and_then(|event| {
+            let trace = snapshot.trace(device.device)?;
+            Some((&trace.events, event as usize))
+        });
         match by {
             By::Stack => match self.clean.of(allocation.stack) {
                 stack if stack.0 == 0 => unknown,
@@ -257,18 +271,16 @@ impl Attribution {
                 (category, evidence) => (number(category as u32), evidence),
             },
             By::Metadata => {
-                let text = allocation
-                    .alloc_event()
-                    .and_then(|event| {
-                        let trace = snapshot.trace(device.device)?;
-                        Some(trace.events.user_metadata(event as usize))
-                    })
-                    .unwrap_or_default();
-                match text {
-                    StringId::EMPTY => unknown,
-                    text => recorded(number(text.0)),
-                }
+                text(event.map_or(StringId::EMPTY, |(events, row)| events.user_metadata(row)))
             }
+            By::CompileContext => {
+                text(event.map_or(StringId::EMPTY, |(events, row)| events.compile_context(row)))
+            }
+            By::Range => text(
+                event
+                    .and_then(|(events, row)| device.range_at(events.time_us(row)))
+                    .unwrap_or_default(),
+            ),
             By::Annotation => device
                 .annotation(id)
                 .map_or(unknown, |text| recorded(number(text.0))),
@@ -282,7 +294,7 @@ impl Attribution {
             },
             By::Phase => match device.phase(id) {
                 super::Phase::Unknown => unknown,
-                phase => (number(phase as u32), Evidence::Inferred),
+                phase => (number(phase as u32), device.phase_evidence(id)),
             },
         }
     }
@@ -325,7 +337,9 @@ impl Attribution {
                 .find(|category| *category as u32 == handle)
                 .map_or("", super::Category::name)
                 .to_owned(),
-            By::Metadata | By::Annotation => snapshot.strings.get(StringId(handle)).to_owned(),
+            By::Metadata | By::Annotation | By::Range | By::CompileContext => {
+                snapshot.strings.get(StringId(handle)).to_owned()
+            }
             By::Stream => format!("stream {handle}"),
             By::Pool => {
                 let (first, second) = snapshot.pools.id(crate::snapshot::PoolId(handle));
@@ -382,6 +396,8 @@ const fn unknown_label(by: By) -> &'static str {
         By::Category => "unknown",
         By::Metadata => "(no metadata)",
         By::Annotation => "(not annotated)",
+        By::Range => "(in no range)",
+        By::CompileContext => "(not in a compiled region)",
         By::Step => "(outside of steps)",
         By::Phase => "(phase not told)",
         By::Stream | By::Pool | By::Kind | By::Size => "(unknown)",

@@ -7,17 +7,25 @@ use crate::replay::{AllocationId, DeviceReplay, NEVER};
 use crate::snapshot::{Action, DeviceId, Snapshot, StringId, Trace};
 
 use super::category::{Category, Circumstances};
+use super::compiled::CompiledLayers;
 use super::evidence::Evidence;
+use super::forward_trace::layers_of_forward_frames;
 use super::layer::{LayerId, Layers};
 use super::metadata::{MetadataCache, is_module_path};
 use super::module_calls::{AllocationCalls, infer_backward_layers};
 use super::module_names::ModuleNames;
 use super::phase::{EventPhases, Phase, PhaseSpan};
+use super::ranges::Ranges;
 use super::stack_facts::StackFactsTable;
 use super::steps::Steps;
 
 /// No step.
 const NO_STEP: u32 = u32::MAX;
+
+/// Where the evidence of the layer is in the phase column.
+const LAYER_EVIDENCE: u32 = 4;
+/// Where the phase column says whether the phase is recorded.
+const PHASE_IS_RECORDED: u32 = 6;
 
 /// What every allocation of one device belongs to, as columns: ten bytes per allocation.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +41,11 @@ pub struct DeviceAttribution {
     step: Vec<u32>,
     /// Category in the low four bits, its evidence above.
     category: Vec<u8>,
-    /// Phase in the low four bits, the evidence of the layer above.
+    /// Phase in the low four bits, the evidence of the layer in the next two, then whether the
+    /// phase is recorded.
     phase: Vec<u8>,
     annotations: HashMap<u32, StringId, FixedState>,
+    ranges: Ranges,
 }
 
 impl DeviceAttribution {
@@ -44,6 +54,7 @@ impl DeviceAttribution {
         replay: &DeviceReplay,
         facts: &StackFactsTable,
         layers: &mut Layers,
+        compiled: &mut CompiledLayers<'_>,
         metadata: &mut MetadataCache,
     ) -> Self {
         let none = Trace {
@@ -52,10 +63,11 @@ impl DeviceAttribution {
         };
         let trace = snapshot.trace(replay.device).unwrap_or(&none);
         let phases = EventPhases::new(snapshot, trace, replay, facts, metadata);
-        let steps = Steps::new(snapshot, trace, replay, &phases, metadata);
+        let steps = Steps::new(snapshot, trace, replay, facts, &phases, metadata);
         let annotations = annotations(trace, replay);
         let mut calls = AllocationCalls::new(trace, replay, facts, &phases, layers);
         infer_backward_layers(trace, replay, facts, &phases, layers, &mut calls);
+        layers_of_forward_frames(snapshot, trace, replay, facts, layers, &mut calls);
         let categories = Circumstances {
             snapshot,
             trace: snapshot.trace(replay.device),
@@ -79,6 +91,7 @@ impl DeviceAttribution {
             steps,
             phases: Vec::new(),
             annotations,
+            ranges: Ranges::new(snapshot, replay.device),
         };
         for id in replay.allocations.ids() {
             let event = replay.allocations.get(id).alloc_event();
@@ -88,27 +101,46 @@ impl DeviceAttribution {
                 step.and_then(|step| u32::try_from(step).ok())
                     .unwrap_or(NO_STEP),
             );
-            let layer = out.layer.get_mut(id.index());
-            let evidence = match (
-                recorded_layer(
-                    snapshot,
-                    trace,
-                    id,
-                    event,
-                    &out.annotations,
-                    layers,
-                    metadata,
-                ),
-                layer,
-            ) {
-                (Some(recorded), Some(layer)) => {
-                    *layer = recorded;
-                    Evidence::Recorded
-                }
-                (None, Some(layer)) if *layer != LayerId::UNKNOWN => Evidence::Inferred,
-                _ => Evidence::Unknown,
+            let mut layer = out.layer.get(id.index()).copied().unwrap_or_default();
+            if let Some(event) = event {
+                let stack = trace.events.stack(event as usize);
+                layer = compiled.traced(layers, stack, layer);
+            }
+            let recorded = recorded_layer(
+                snapshot,
+                trace,
+                id,
+                event,
+                &out.annotations,
+                layers,
+                metadata,
+            );
+            let evidence = if let Some(recorded) = recorded {
+                layer = recorded;
+                Evidence::Recorded
+            } else if layer != LayerId::UNKNOWN {
+                Evidence::Inferred
+            } else if let Some(region) =
+                event.and_then(|event| compiled.region(layers, trace, event))
+            {
+                layer = region;
+                Evidence::Recorded
+            } else {
+                Evidence::Unknown
             };
-            out.phase.push(phase as u8 | ((evidence as u8) << 4));
+            if let Some(to) = out.layer.get_mut(id.index()) {
+                *to = layer;
+            }
+            let phase_is_recorded = event.is_some_and(|event| {
+                let text = trace.events.user_metadata(event as usize);
+                let named = metadata.get(&snapshot.strings, text);
+                named.is_some_and(|named| named.phase.is_some())
+            });
+            out.phase.push(
+                phase as u8
+                    | ((evidence as u8) << LAYER_EVIDENCE)
+                    | (u8::from(phase_is_recorded) << PHASE_IS_RECORDED),
+            );
         }
         out.phases = phases.spans;
         out.layer_optimizer_states(replay);
@@ -171,7 +203,8 @@ impl DeviceAttribution {
                     )
                 {
                     *to = layer;
-                    *packed = (*packed & 0x0f) | ((Evidence::Inferred as u8) << 4);
+                    *packed &= !(0b11 << LAYER_EVIDENCE);
+                    *packed |= (Evidence::Inferred as u8) << LAYER_EVIDENCE;
                 }
             }
         }
@@ -184,7 +217,9 @@ impl DeviceAttribution {
         let packed = self.phase.get(id.index()).copied();
         (
             layer,
-            packed.map_or(Evidence::Unknown, |packed| evidence_of(packed >> 4)),
+            packed.map_or(Evidence::Unknown, |packed| {
+                evidence_of((packed >> LAYER_EVIDENCE) & 0b11)
+            }),
         )
     }
 
@@ -192,7 +227,7 @@ impl DeviceAttribution {
     pub(crate) fn rename_layers(&mut self, layers: &Layers, names: &ModuleNames) {
         for (row, layer) in self.layer.iter_mut().enumerate() {
             let packed = self.phase.get(row).copied().unwrap_or(0);
-            if evidence_of(packed >> 4) == Evidence::Inferred {
+            if evidence_of((packed >> LAYER_EVIDENCE) & 0b11) == Evidence::Inferred {
                 *layer = names.of(layers, *layer);
             }
         }
@@ -219,6 +254,26 @@ impl DeviceAttribution {
             .into_iter()
             .find(|phase| *phase as u8 == packed & 0x0f)
             .unwrap_or_default()
+    }
+
+    /// How [`Self::phase`] is known: recorded if metadata names it.
+    #[must_use]
+    pub fn phase_evidence(&self, id: AllocationId) -> Evidence {
+        let packed = self.phase.get(id.index()).copied().unwrap_or(0);
+        if self.phase(id) == Phase::Unknown {
+            Evidence::Unknown
+        } else if (packed >> PHASE_IS_RECORDED) & 1 == 1 {
+            Evidence::Recorded
+        } else {
+            Evidence::Inferred
+        }
+    }
+
+    /// The name of the innermost `record_function` range around `time_us`, by the ranges of this
+    /// device. None outside of all ranges, or if the time is not known.
+    #[must_use]
+    pub fn range_at(&self, time_us: i64) -> Option<StringId> {
+        self.ranges.at(time_us)
     }
 
     /// The step the allocation was made in, as a position in [`Self::steps`].

@@ -34,6 +34,8 @@ struct Layer {
     parent: LayerId,
     name: String,
     evidence: Evidence,
+    /// Whether the name is an attribute of the parent's (`blocks.3`), not a place of a call.
+    is_attribute: bool,
 }
 
 /// Every layer of a snapshot, as a tree.
@@ -44,6 +46,8 @@ pub struct Layers {
     recorded: HashMap<(LayerId, String), LayerId, FixedState>,
     /// By parent, place and order among the calls of that place.
     inferred: HashMap<(LayerId, CallId, u32), LayerId, FixedState>,
+    /// Layers of compiled code, by parent and name.
+    compiled: HashMap<(LayerId, String), LayerId, FixedState>,
 }
 
 impl Layers {
@@ -63,6 +67,7 @@ impl Layers {
                         parent: at,
                         name: part.to_owned(),
                         evidence: Evidence::Recorded,
+                        is_attribute: true,
                     });
                     let id = LayerId(self.layers.len() as u32);
                     self.recorded.insert(key, id);
@@ -86,10 +91,81 @@ impl Layers {
             parent,
             name: String::new(),
             evidence: Evidence::Inferred,
+            is_attribute: false,
         });
         let id = LayerId(self.layers.len() as u32);
         self.inferred.insert((parent, call, order), id);
         id
+    }
+
+    /// The layer that the source lines of compiled code call `name` below `parent`: an attribute
+    /// of the module (`blocks.0`) or, where the line does not tell it, the place of the call.
+    pub(crate) fn intern_traced(
+        &mut self,
+        parent: LayerId,
+        name: &str,
+        is_attribute: bool,
+    ) -> LayerId {
+        self.intern_compiled(parent, name.to_owned(), Evidence::Inferred, is_attribute)
+    }
+
+    /// The stand-in for the unknown layers of the compiled region `name` (`compile_context`). That
+    /// it was this region is recorded; which module it was is not told.
+    pub(crate) fn intern_region(&mut self, name: &str) -> LayerId {
+        let name = format!("compiled region ‹{}›", region_name(name));
+        self.intern_compiled(LayerId::UNKNOWN, name, Evidence::Recorded, false)
+    }
+
+    fn intern_compiled(
+        &mut self,
+        parent: LayerId,
+        name: String,
+        evidence: Evidence,
+        is_attribute: bool,
+    ) -> LayerId {
+        let key = (parent, name);
+        if let Some(&known) = self.compiled.get(&key) {
+            return known;
+        }
+        if self.layers.len() >= Self::MAX {
+            return parent;
+        }
+        self.layers.push(Layer {
+            parent,
+            name: key.1.clone(),
+            evidence,
+            is_attribute,
+        });
+        let id = LayerId(self.layers.len() as u32);
+        self.compiled.insert(key, id);
+        id
+    }
+
+    /// The innermost layer that contains all of `of`; unknown if none does, or `of` is empty.
+    pub(crate) fn around_all(&self, of: &[LayerId]) -> LayerId {
+        let Some((first, rest)) = of.split_first() else {
+            return LayerId::UNKNOWN;
+        };
+        let mut common = self.ancestry(*first);
+        for other in rest {
+            let ancestry = self.ancestry(*other);
+            let same = common.iter().zip(&ancestry).take_while(|(a, b)| a == b);
+            let length = same.count();
+            common.truncate(length);
+        }
+        common.last().copied().unwrap_or_default()
+    }
+
+    /// Whether `inner` is `outer` or inside of it.
+    pub(crate) fn contains(&self, outer: LayerId, inner: LayerId) -> bool {
+        let mut at = inner;
+        while at != LayerId::UNKNOWN {
+            if at == outer {
+                return true;
+            }
+            at = self.parent(at);
+        }
+        false
     }
 
     /// Names the layers of [`Self::intern_call`].
@@ -153,16 +229,21 @@ impl Layers {
     /// The whole path: `blocks.3.attn`, `model@37 › Linear@10`; empty for the unknown layer.
     #[must_use]
     pub fn path(&self, id: LayerId) -> String {
-        let separator = match self.evidence(id) {
-            Evidence::Recorded => ".",
-            Evidence::Inferred | Evidence::Unknown => " › ",
-        };
-        let names: Vec<&str> = self
-            .ancestry(id)
-            .into_iter()
-            .map(|at| self.name(at))
-            .collect();
-        names.join(separator)
+        let mut path = String::new();
+        let mut is_dotted = false;
+        for at in self.ancestry(id) {
+            let is_attribute = self.row(at).is_some_and(|layer| layer.is_attribute);
+            if !path.is_empty() {
+                path.push_str(if is_dotted && is_attribute {
+                    "."
+                } else {
+                    " › "
+                });
+            }
+            path.push_str(self.name(at));
+            is_dotted = is_attribute;
+        }
+        path
     }
 
     /// How many layers there are, the unknown one included.
@@ -213,6 +294,24 @@ fn call_name(snapshot: &Snapshot, facts: &StackFactsTable, id: CallId) -> String
         }
         _ => name,
     }
+}
+
+/// `0/0` of `Torch-Compiled Region: 0/0`, the name Dynamo gives its `record_function` ranges.
+pub(crate) fn region_name(context: &str) -> &str {
+    let id = context.strip_prefix("Torch-Compiled Region");
+    let id = id.map(|id| id.trim_start_matches(':').trim());
+    id.filter(|id| !id.is_empty()).unwrap_or(context)
+}
+
+/// How a call of a module defined in `file` from line `line` is named: `model@16`, `Linear@10`.
+pub(crate) fn place_name(file: &str, line: u64) -> String {
+    let file = file.replace('\\', "/");
+    let name = if file.contains("torch/nn/modules/") {
+        torch_module_name(stem(&file))
+    } else {
+        stem(&file)
+    };
+    format!("{name}@{line}")
 }
 
 fn stem(path: &str) -> &str {

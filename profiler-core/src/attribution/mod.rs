@@ -9,9 +9,11 @@
 mod breakdown;
 mod category;
 mod clean_stack;
+mod compiled;
 mod device;
 mod evidence;
 mod flame;
+mod forward_trace;
 mod frame_class;
 mod frame_label;
 mod kept_memory;
@@ -22,9 +24,13 @@ mod module_names;
 mod native_name;
 mod natural_order;
 mod phase;
+mod ranges;
+mod repetition;
 mod size_bucket;
 mod stack_facts;
+mod step_cycle;
 mod steps;
+mod traceback;
 
 pub use breakdown::{Breakdown, By, Group, Sums};
 pub use category::Category;
@@ -62,11 +68,19 @@ impl Attribution {
         let facts = stack_facts::StackFactsTable::new(snapshot, &classes);
         let mut layers = Layers::default();
         let mut metadata = metadata::MetadataCache::default();
+        let mut compiled = compiled::CompiledLayers::new(snapshot);
         let mut devices: Vec<DeviceAttribution> = replay
             .devices
             .iter()
             .map(|device| {
-                DeviceAttribution::new(snapshot, device, &facts, &mut layers, &mut metadata)
+                DeviceAttribution::new(
+                    snapshot,
+                    device,
+                    &facts,
+                    &mut layers,
+                    &mut compiled,
+                    &mut metadata,
+                )
             })
             .collect();
         let names = module_names::ModuleNames::new(snapshot, &facts, &mut layers);

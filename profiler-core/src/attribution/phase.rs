@@ -7,7 +7,7 @@
 //! a forward and its backward is the loss (forward), before a forward is input data.
 
 use crate::replay::DeviceReplay;
-use crate::snapshot::{Action, Snapshot, Trace};
+use crate::snapshot::{Action, Snapshot, StringId, Trace};
 
 use super::metadata::MetadataCache;
 use super::stack_facts::{Role, StackFactsTable};
@@ -131,7 +131,15 @@ impl EventPhases {
             let phase = match recorded {
                 Some(phase) => phase,
                 None if !tells || action == Action::Annotate => Phase::Unknown,
-                None if stack.is_empty() && no_stack_is_backward => Phase::Backward,
+                // Anomaly mode keeps the forward's traceback for the backward node that runs.
+                None if events.forward_frames(row) != StringId::EMPTY => Phase::Backward,
+                // Compiled regions run on the program's threads, not on the engine's.
+                None if stack.is_empty()
+                    && no_stack_is_backward
+                    && events.compile_context(row) == StringId::EMPTY =>
+                {
+                    Phase::Backward
+                }
                 None => match facts.get(stack).role {
                     Role::Unknown => Phase::Unknown,
                     Role::Forward => Phase::Forward,

@@ -2,7 +2,8 @@
 //!
 //! In this order: `record_function` ranges whose name ends in `#` and a number
 //! (`ProfilerStep#12`, `train_step#3`); the step of `user_metadata`; the ends of the optimizer's
-//! runs. The last is inferred, and supposes one optimizer step per training step.
+//! runs; exact repetition ([`super::step_cycle`]). The last two are inferred: one supposes one
+//! optimizer step per training step, the other that a step allocates as the one before.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -13,6 +14,8 @@ use crate::snapshot::{NO_TIME, Snapshot, Stage, StringId, Trace};
 use super::evidence::Evidence;
 use super::metadata::MetadataCache;
 use super::phase::{EventPhases, Phase};
+use super::stack_facts::StackFactsTable;
+use super::step_cycle::from_repetition;
 
 /// One training step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub struct Steps {
     pub steps: Vec<Step>,
     /// How the steps are known; unknown if there are none.
     pub evidence: Evidence,
-    /// What tells them, for people: `record_function "train_step#…"`.
+    /// What tells them, for people: `record_function "train_step#…"`. If there are none, why.
     pub source: String,
 }
 
@@ -45,13 +48,14 @@ impl Steps {
         snapshot: &Snapshot,
         trace: &Trace,
         replay: &DeviceReplay,
+        facts: &StackFactsTable,
         phases: &EventPhases,
         metadata: &mut MetadataCache,
     ) -> Self {
         let mut found = from_annotations(snapshot, trace)
             .or_else(|| from_metadata(snapshot, trace, metadata))
             .or_else(|| from_optimizer(trace, phases))
-            .unwrap_or_default();
+            .unwrap_or_else(|| from_repetition(trace, replay, facts, phases));
         let mut changes = replay.requested.steps().peekable();
         let mut now = replay.requested.first();
         for step in &mut found.steps {
@@ -253,7 +257,7 @@ fn from_optimizer(trace: &Trace, phases: &EventPhases) -> Option<Steps> {
     })
 }
 
-fn step(number: u64, start: u32, end: u32) -> Step {
+pub(super) fn step(number: u64, start: u32, end: u32) -> Step {
     Step {
         number,
         start,

@@ -1,8 +1,10 @@
 //! Numbers about a replayed recording: fragmentation, utilisation, free memory.
 
+mod curves;
 mod fragmentation;
 mod free_blocks;
 
+pub use curves::{Curves, Part, over_time};
 pub use fragmentation::{
     Fragmentation, FragmentationHistory, Utilisation, fragmentation_at, ratio,
 };

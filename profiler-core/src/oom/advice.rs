@@ -216,10 +216,7 @@ struct Outcome {
 /// Runs the recorded program of `device` again with `conf` and the memory it had; None unless the
 /// model agrees with the whole recording.
 fn outcome_with(snapshot: &Snapshot, device: DeviceId, conf: &str) -> Option<Outcome> {
-    let recording = Recording::new(snapshot, device);
-    if !recording.fidelity.is_exact() {
-        return None;
-    }
+    let recording = Recording::if_exact(snapshot, device)?;
     let what_if = WhatIf {
         conf: Some(conf.to_owned()),
         ..WhatIf::default()

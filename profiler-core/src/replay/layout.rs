@@ -239,10 +239,9 @@ impl<V: FnMut(Step<'_>)> Walker<'_, V> {
 /// Sizes of the blocks that were live before recording, by address, under which the allocator's
 /// own rules lead to every recorded address; empty if no such sizes were found.
 fn solved_sizes(snapshot: &Snapshot, device: DeviceId) -> HashMap<u64, u64, FixedState> {
-    let recording = Recording::new(snapshot, device);
-    if !recording.fidelity.is_exact() {
+    let Some(recording) = Recording::if_exact(snapshot, device) else {
         return HashMap::default();
-    }
+    };
     let blocks = recording.program.start.blocks.iter();
     blocks.map(|block| (block.address, block.size)).collect()
 }

@@ -24,6 +24,10 @@ pub(super) struct Budget {
     pub(super) blocks: usize,
     /// Annotation ranges.
     pub(super) ranges: usize,
+    /// Devices; a machine has 16 at most, a forged file can name millions.
+    pub(super) devices: usize,
+    /// Fragmentation charts, one per device.
+    pub(super) charts: usize,
 }
 
 impl Budget {
@@ -36,6 +40,8 @@ impl Budget {
         rest_groups: 4_000,
         blocks: 24_000,
         ranges: 3_000,
+        devices: 32,
+        charts: 16,
     };
 
     /// Half as much of everything; texts keep at least 40 characters.
@@ -48,6 +54,8 @@ impl Budget {
             rest_groups: self.rest_groups / 2,
             blocks: self.blocks / 2,
             ranges: self.ranges / 2,
+            devices: (self.devices / 2).max(1),
+            charts: self.charts / 2,
         }
     }
 

@@ -67,8 +67,8 @@ pub(super) struct DeviceData {
     allocation_count: u64,
     all_moments: bool,
     all_allocations: bool,
-    /// Requested bytes of the smallest allocation kept, where not all are.
-    smallest_kept: u64,
+    /// Requested bytes of the largest allocation not kept one by one.
+    largest_left_out: u64,
     /// Kept moments; this and the columns below are differences.
     moments: Vec<i64>,
     /// Microseconds since the first event; empty where no times are recorded.
@@ -139,9 +139,14 @@ pub(super) fn device_data(
         .filter(|named| matches!(named.kind, "peak" | "oom"))
         .map(|named| named.moment)
         .collect();
+    let shown: Vec<Moment> = named
+        .iter()
+        .filter(|named| named.kind != "start")
+        .map(|named| named.moment)
+        .collect();
     let moments = KeptMoments::choose(replay, &special, &focus, budget.moments);
     let parts = parts_at(page, replay, &moments);
-    let kept = KeptAllocations::choose(replay, &moments, budget.allocations);
+    let kept = KeptAllocations::choose(replay, &moments, &shown, budget.allocations);
     let rows: HashMap<AllocationId, u32, FixedState> = kept
         .ids
         .iter()
@@ -162,7 +167,7 @@ pub(super) fn device_data(
         allocation_count: replay.allocations.len() as u64,
         all_moments: moments.is_complete,
         all_allocations: kept.is_complete(),
-        smallest_kept: exact(kept.smallest_bytes),
+        largest_left_out: exact(kept.largest_left_out),
         moments: deltas(moments.at.iter().map(|&moment| u64::from(moment))),
         time_us: if clock.is_known() {
             deltas(
@@ -417,10 +422,10 @@ impl DeviceData {
         }
         if !self.all_allocations {
             parts.push(format!(
-                "the {} largest of {} allocations one by one ({} and more), the rest as exact sums",
+                "{} of {} allocations one by one (those of the moments with a button, those near them, and those that take most room), the others, of at most {} each, as exact sums",
                 units::count(self.allocations.len() as u64),
                 units::count(self.allocation_count),
-                units::bytes(self.smallest_kept)
+                units::bytes(self.largest_left_out)
             ));
         }
         if parts.is_empty() {

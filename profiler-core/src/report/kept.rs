@@ -19,28 +19,33 @@ pub(super) struct KeptAllocations {
     pub(super) rest_bytes: Vec<u64>,
     /// How many live allocations are not kept.
     pub(super) rest_count: Vec<u64>,
-    /// Requested bytes of the smallest allocation kept; 0 if all are.
-    pub(super) smallest_bytes: u64,
+    /// Requested bytes of the largest allocation not kept; 0 if all are.
+    pub(super) largest_left_out: u64,
 }
 
 impl KeptAllocations {
-    /// The `budget` largest allocations of `replay`; of equal ones, the earlier.
-    pub(super) fn choose(replay: &DeviceReplay, moments: &KeptMoments, budget: usize) -> Self {
-        let allocations = &replay.allocations;
-        let requested = allocations.requested();
-        let mut rows: Vec<u32> = (0..requested.len() as u32).collect();
+    /// At most `budget` allocations of `replay`, in this order: those live at a moment of
+    /// `focus`, those born close to one, and those that fill most of the timeline (bytes times
+    /// events lived). Larger ones first, of equal ones the earlier.
+    pub(super) fn choose(
+        replay: &DeviceReplay,
+        moments: &KeptMoments,
+        focus: &[Moment],
+        budget: usize,
+    ) -> Self {
+        let len = replay.allocations.len();
+        let mut rows: Vec<u32> = (0..len as u32).collect();
         let mut kept = Self {
-            is_kept: vec![true; rows.len()],
+            is_kept: vec![true; len],
             ..Self::default()
         };
-        if rows.len() > budget {
-            let size = |row: u32| requested.get(row as usize).copied().unwrap_or(0);
-            let key = |&row: &u32| (Reverse(size(row)), row);
+        if len > budget {
             if budget > 0 {
-                rows.select_nth_unstable_by_key(budget - 1, key);
-                kept.smallest_bytes = rows.get(budget - 1).map_or(0, |&row| size(row));
+                rows.select_nth_unstable_by_key(budget - 1, |&row| rank(replay, focus, row));
             }
             for &row in rows.get(budget..).unwrap_or(&[]) {
+                let size = replay.allocations.requested().get(row as usize);
+                kept.largest_left_out = kept.largest_left_out.max(size.copied().unwrap_or(0));
                 if let Some(flag) = kept.is_kept.get_mut(row as usize) {
                     *flag = false;
                 }
@@ -110,6 +115,25 @@ impl KeptAllocations {
     }
 }
 
+/// Where an allocation stands in the order of [`KeptAllocations::choose`]; lower is kept first.
+fn rank(replay: &DeviceReplay, focus: &[Moment], row: u32) -> (u8, Reverse<u128>, u32) {
+    /// Events around a moment of interest within which people look at single allocations.
+    const CLOSE: Moment = 3_000;
+    let allocations = &replay.allocations;
+    let index = row as usize;
+    let born = allocations.born().get(index).copied().unwrap_or(0);
+    let died = allocations.died().get(index).copied().unwrap_or(0);
+    let size = u128::from(allocations.requested().get(index).copied().unwrap_or(0));
+    if focus.iter().any(|&moment| born <= moment && moment < died) {
+        return (0, Reverse(size), row);
+    }
+    if focus.iter().any(|&moment| born.abs_diff(moment) <= CLOSE) {
+        return (1, Reverse(size), row);
+    }
+    let lived = died.min(replay.event_count()).saturating_sub(born);
+    (2, Reverse(size * u128::from(lived)), row)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,7 +146,7 @@ mod tests {
         for (allocations, moment_budget) in [(usize::MAX, 5_000), (100, 5_000), (100, 90), (0, 50)]
         {
             let moments = KeptMoments::choose(&replay, &[], &[replay.peak_moment()], moment_budget);
-            let kept = KeptAllocations::choose(&replay, &moments, allocations);
+            let kept = KeptAllocations::choose(&replay, &moments, &[], allocations);
             assert!(kept.ids.len() <= allocations);
             for (row, &moment) in moments.at.iter().enumerate() {
                 let live = replay.live_at(moment);
@@ -143,20 +167,20 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_are_kept() {
-        let snapshot = crate::report::synthetic::recording(500, 64, 4);
+    fn what_is_live_at_the_focus_is_kept_first() {
+        let snapshot = crate::report::synthetic::recording(9_000, 64, 4);
         let replay = Replay::new(&snapshot).devices.remove(0);
-        let moments = KeptMoments::choose(&replay, &[], &[], 1_000);
-        let kept = KeptAllocations::choose(&replay, &moments, 20);
-        let size = |id: AllocationId| replay.allocations.get(id).requested;
-        let smallest = kept.ids.iter().map(|&id| size(id)).min();
-        assert_eq!(smallest, Some(kept.smallest_bytes));
-        for id in replay
+        let moments = KeptMoments::choose(&replay, &[], &[], 10_000);
+        let peak = replay.peak_moment();
+        let at_peak = replay.live_at(peak);
+        let kept = KeptAllocations::choose(&replay, &moments, &[peak], at_peak.len() + 20);
+        assert!(at_peak.iter().all(|id| kept.is_kept[id.index()]));
+        assert_eq!(kept.rest_at(&replay, peak).count(), 0);
+        let sizes = replay
             .allocations
             .ids()
-            .filter(|id| !kept.is_kept[id.index()])
-        {
-            assert!(size(id) <= kept.smallest_bytes);
-        }
+            .filter(|id| !kept.is_kept[id.index()]);
+        let largest = sizes.map(|id| replay.allocations.get(id).requested).max();
+        assert_eq!(largest, Some(kept.largest_left_out));
     }
 }

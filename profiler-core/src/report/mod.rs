@@ -77,12 +77,15 @@ pub fn html(input: &ReportInput<'_>, options: &ReportOptions) -> String {
     loop {
         let page = write(input, options, redactor.as_ref(), budget);
         // Below one allocation and sixteen moments only fixed text is left.
-        if page.len() < MAX_BYTES || budget.allocations == 0 {
+        if page.len() < MAX_BYTES || budget.allocations == 0 && budget.devices == 1 {
             return page;
         }
         budget = budget.halved();
     }
 }
+
+/// Settings shown at most; PyTorch writes some twelve.
+const MAX_SETTINGS: usize = 200;
 
 fn write(
     input: &ReportInput<'_>,
@@ -98,10 +101,15 @@ fn write(
     let weight = |replay: &DeviceReplay| {
         u64::from(replay.event_count()) + replay.allocations.len() as u64 + 1
     };
-    let whole: u64 = input.replay.devices.iter().map(weight).sum();
+    let mut replays: Vec<&DeviceReplay> = input.replay.devices.iter().collect();
+    let all_devices = replays.len();
+    replays.sort_by_key(|replay| (std::cmp::Reverse(weight(replay)), replay.device));
+    replays.truncate(budget.devices);
+    replays.sort_by_key(|replay| replay.device);
+    let whole: u64 = replays.iter().map(|replay| weight(replay)).sum();
     let mut devices = Vec::new();
     let mut views = Vec::new();
-    for replay in &input.replay.devices {
+    for (index, &replay) in replays.iter().enumerate() {
         let share = budget.share(weight(replay), whole);
         let known = input.attribution.device(replay.device);
         let (device, findings) = device_data(&mut data, replay, known, share);
@@ -112,10 +120,15 @@ fn write(
             device_total_bytes: input.device_total_bytes,
             redactor,
         };
-        views.push(device_view(&subject, &device, &findings));
+        views.push(device_view(
+            &subject,
+            &device,
+            &findings,
+            index < budget.charts,
+        ));
         devices.push(device);
     }
-    let first = first_device(input.replay, &views, options.device);
+    let first = first_device(&replays, &views, options.device);
     if let Some(view) = views.get_mut(first) {
         view.is_first = true;
     }
@@ -126,9 +139,17 @@ fn write(
         .iter()
         .flat_map(|settings| &settings.entries);
     let settings = settings
+        .take(MAX_SETTINGS)
         .map(|(name, value)| (shown(name), shown(value)))
         .collect();
-    let warnings = warnings([&input.snapshot.warnings, &input.replay.warnings], shown);
+    let mut warnings = warnings([&input.snapshot.warnings, &input.replay.warnings], shown);
+    if all_devices > replays.len() {
+        let left_out = (all_devices - replays.len()) as u64;
+        warnings.push((
+            "Devices with less memory are not in this page".to_owned(),
+            left_out,
+        ));
+    }
     let title = shown(&options.title);
     let json = serde_json::to_string(&data.finish(devices, redactor.is_some())).unwrap_or_default();
     let (style, script) = (page::style(), page::script());
@@ -152,7 +173,12 @@ fn write(
     page.render().unwrap_or_default()
 }
 
-fn device_view(subject: &Subject<'_>, data: &DeviceData, findings: &DeviceFindings) -> DeviceView {
+fn device_view(
+    subject: &Subject<'_>,
+    data: &DeviceData,
+    findings: &DeviceFindings,
+    has_chart: bool,
+) -> DeviceView {
     let replay = subject.replay;
     let title = if replay.device == DeviceId::HOST {
         "pinned host memory".to_owned()
@@ -169,7 +195,10 @@ fn device_view(subject: &Subject<'_>, data: &DeviceData, findings: &DeviceFindin
     view.left_out = data.left_out();
     let ooms = findings.named.iter().filter(|named| named.kind == "oom");
     let ooms: Vec<_> = ooms.map(|named| named.moment).collect();
-    if let Some(chart) = chart::fragmentation_chart(&findings.parts, replay.event_count(), &ooms) {
+    if has_chart
+        && let Some(chart) =
+            chart::fragmentation_chart(&findings.parts, replay.event_count(), &ooms)
+    {
         view.chart = chart;
         view.has_chart = true;
         view.chart_note =
@@ -180,16 +209,20 @@ fn device_view(subject: &Subject<'_>, data: &DeviceData, findings: &DeviceFindin
 }
 
 /// The device asked for, else the first with an OOM, else the one that used most.
-fn first_device(replay: &Replay, views: &[DeviceView], wanted: Option<DeviceId>) -> usize {
-    let place = |device: DeviceId| {
-        replay
-            .devices
-            .iter()
-            .position(|replay| replay.device == device)
-    };
+fn first_device(
+    replays: &[&DeviceReplay],
+    views: &[DeviceView],
+    wanted: Option<DeviceId>,
+) -> usize {
+    let place = |device: DeviceId| replays.iter().position(|replay| replay.device == device);
     let asked = wanted.and_then(place);
     let failed = || views.iter().position(|view| !view.ooms.is_empty());
-    let busiest = || replay.busiest().and_then(|replay| place(replay.device));
+    let rank = |replay: &DeviceReplay| (replay.device != DeviceId::HOST, replay.requested.peak().1);
+    let busiest = || {
+        (0..replays.len())
+            .rev()
+            .max_by_key(|&index| replays.get(index).map(|r| rank(r)))
+    };
     asked.or_else(failed).or_else(busiest).unwrap_or(0)
 }
 

@@ -1,6 +1,6 @@
 //! What the page says first, in words and numbers: per device, and per OOM.
 
-use crate::attribution::{Attribution, DeviceAttribution, Evidence};
+use crate::attribution::{Attribution, DeviceAttribution, Evidence, frame_label};
 use crate::oom::{Advice, Certainty, OomClass, OomEvidence, OomVerdict, advise, oom_events};
 use crate::redact::Redactor;
 use crate::replay::{DeviceReplay, Moment};
@@ -8,6 +8,7 @@ use crate::snapshot::{DeviceId, Snapshot};
 use crate::units;
 
 use super::device_data::DeviceFindings;
+use super::text::shorten;
 
 /// OOM events judged in full: the first ones and the last.
 const JUDGED_OOMS: usize = 3;
@@ -44,8 +45,15 @@ pub(super) struct OomView {
     pub(super) note: String,
     pub(super) moment: Moment,
     pub(super) evidence: Vec<EvidenceRow>,
+    /// The cleaned stack of the request, innermost first.
+    pub(super) asked_by: Vec<String>,
+    /// The step it came in, if told.
+    pub(super) step: Option<String>,
     pub(super) advice: Vec<AdviceView>,
 }
+
+/// How many frames of the failed request's stack the summary shows.
+const ASKED_BY_FRAMES: usize = 10;
 
 /// The texts for one device.
 pub(super) struct Summary {
@@ -67,8 +75,10 @@ pub(super) struct Subject<'a> {
 
 impl Subject<'_> {
     fn shown(&self, text: &str) -> String {
-        self.redactor
-            .map_or_else(|| text.to_owned(), |redactor| redactor.text(text))
+        let shown = self
+            .redactor
+            .map_or_else(|| text.to_owned(), |redactor| redactor.text(text));
+        shorten(shown)
     }
 
     fn device(&self) -> Option<&DeviceAttribution> {
@@ -135,8 +145,28 @@ impl Subject<'_> {
             ),
             moment: verdict.evidence.moment,
             evidence: evidence_rows(&verdict.evidence),
+            asked_by: self.asked_by(&verdict.evidence),
+            step: self.step_of(row),
             advice: advice.iter().map(|advice| self.advice(advice)).collect(),
         })
+    }
+
+    /// The frames of the failed request.
+    fn asked_by(&self, evidence: &OomEvidence) -> Vec<String> {
+        let clean = &self.attribution.clean;
+        let frames = clean.clean_frames(clean.of(evidence.stack));
+        frames
+            .take(ASKED_BY_FRAMES)
+            .map(|frame| self.shown(&frame_label(self.snapshot, frame)))
+            .collect()
+    }
+
+    /// The step that the event at `row` belongs to, and how it is known.
+    fn step_of(&self, row: u32) -> Option<String> {
+        let steps = &self.attribution.device(self.replay.device)?.steps;
+        let step = steps.steps.get(steps.at(row)?)?;
+        let number = step.number;
+        Some(format!("in step {number} ({})", steps.evidence.name()))
     }
 
     fn advice(&self, advice: &Advice) -> AdviceView {

@@ -154,3 +154,24 @@ fn nothing_is_fetched() {
     }
     assert!(page.contains("default-src &#39;none&#39;"));
 }
+
+#[test]
+fn a_file_that_names_many_devices_stays_below_the_limit() {
+    let mut snapshot = synthetic::recording(2_000, 50, 10);
+    let trace = snapshot.traces[0].clone();
+    for device in 1..300 {
+        let device = crate::snapshot::DeviceId(device);
+        snapshot.traces.push(crate::snapshot::Trace {
+            device,
+            ..trace.clone()
+        });
+    }
+    let long = "x".repeat(6_000_000);
+    snapshot.settings = Some(crate::snapshot::AllocatorSettings {
+        entries: vec![(long.clone(), long)],
+        ..crate::snapshot::AllocatorSettings::default()
+    });
+    let page = page(&snapshot, &ReportOptions::default());
+    assert!(page.len() < MAX_BYTES, "{} bytes", page.len());
+    assert!(page.contains("Devices with less memory are not in this page"));
+}

@@ -41,10 +41,12 @@ impl<'a> Texts<'a> {
         self.intern(shown)
     }
 
-    /// `text` as the page may show it.
+    /// `text` as the page may show it outside of its data.
     pub(super) fn shown(&self, text: &str) -> String {
-        self.redactor
-            .map_or_else(|| text.to_owned(), |redactor| redactor.text(text))
+        let shown = self
+            .redactor
+            .map_or_else(|| text.to_owned(), |redactor| redactor.text(text));
+        shorten(shown)
     }
 
     /// How many texts were cut at the limit.
@@ -70,6 +72,16 @@ impl<'a> Texts<'a> {
         self.lookup.insert(text, row);
         row
     }
+}
+
+/// `text`, cut where only a forged file has that much: it must not blow up the page.
+pub(super) fn shorten(mut text: String) -> String {
+    const MAX_CHARS: usize = 1_000;
+    if let Some((cut, _)) = text.char_indices().nth(MAX_CHARS) {
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
 }
 
 /// `json` so that it can stand in a `<script>` element: no character sequence in it can end the

@@ -333,6 +333,26 @@ impl Events {
         self.compile_context.get(row)
     }
 
+    /// `forward_frames` at `row` (anomaly mode): the traceback of the forward whose backward node
+    /// ran, empty for none.
+    #[inline]
+    #[must_use]
+    pub fn forward_frames(&self, row: usize) -> StringId {
+        self.forward_frames.get(row)
+    }
+
+    /// Whether any event has `forward_frames`.
+    #[must_use]
+    pub fn has_forward_frames(&self) -> bool {
+        self.forward_frames.is_stored()
+    }
+
+    /// Whether any event has a `compile_context`.
+    #[must_use]
+    pub fn has_compile_contexts(&self) -> bool {
+        self.compile_context.is_stored()
+    }
+
     /// `category` at `row` (snapshots made by `profile_plot`), empty for none.
     #[inline]
     #[must_use]

@@ -24,7 +24,7 @@ def number(version):
 
 
 def frame(name, line):
-    return {"name": name, "filename": "/work/train.py", "line": line}
+    return {"name": name, "filename": "/home/train.py", "line": line}
 
 
 def snapshot(version):

@@ -60,7 +60,10 @@ impl PreparedDevice {
     pub fn heap_bytes(&self) -> usize {
         let pyramids = [&self.requested, &self.reserved, &self.allocated];
         let curve = self.allocated_curve.len() * (size_of::<Moment>() + size_of::<u64>());
-        pyramids.iter().map(|pyramid| pyramid.heap_bytes()).sum::<usize>()
+        pyramids
+            .iter()
+            .map(|pyramid| pyramid.heap_bytes())
+            .sum::<usize>()
             + curve
             + self.clock.heap_bytes()
             + (self.lanes.returned.len() + self.ooms.len()) * size_of::<Moment>()

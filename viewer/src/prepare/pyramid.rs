@@ -69,7 +69,10 @@ impl Pyramid {
     /// Bytes it takes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.levels.iter().map(|level| level.capacity() * size_of::<(u64, u64)>()).sum()
+        self.levels
+            .iter()
+            .map(|level| level.capacity() * size_of::<(u64, u64)>())
+            .sum()
     }
 
     /// The extremes of `curve` over the moments `from..=to`, the value in force at `from`

@@ -130,7 +130,9 @@ fn header_ui(ui: &mut Ui, state: &mut TableState) {
                 .frame(false)
                 .min_size(vec2(width, 18.0));
             let label = format!("Sort by {}", column.title());
-            let response = ui.add_sized([width, 18.0], button.truncate()).on_hover_text(&label);
+            let response = ui
+                .add_sized([width, 18.0], button.truncate())
+                .on_hover_text(&label);
             response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
             if response.clicked() {
                 // Sizes and lifetimes are wanted largest first.

@@ -10,13 +10,22 @@ use profiler_core::snapshot::{Action, DeviceId, Event, Events, Snapshot, StreamI
 /// without one.
 pub(crate) fn real(name: &str) -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let shared = std::env::var_os("GPUMEMPROF_SHARED")
-        .map_or_else(|| root.join("../shared"), PathBuf::from);
-    let folders =
-        [root.join("samples"), shared.join("snapshots/simulated"), shared.join("snapshots/public")];
-    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    let shared =
+        std::env::var_os("GPUMEMPROF_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
+    let folders = [
+        root.join("samples"),
+        shared.join("snapshots/simulated"),
+        shared.join("snapshots/public"),
+    ];
+    let found = folders
+        .iter()
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
     if found.is_none() {
-        eprintln!("skipped: {name} is neither in samples nor in {}", shared.display());
+        eprintln!(
+            "skipped: {name} is neither in samples nor in {}",
+            shared.display()
+        );
     }
     found
 }
@@ -36,7 +45,12 @@ pub(crate) fn made(allocations: &[(u64, usize)]) -> Snapshot {
     let mut live: Vec<(usize, u64, u64)> = Vec::new();
     let free = |events: &mut Events, address: u64, size: u64| {
         for action in [Action::FreeRequested, Action::FreeCompleted] {
-            events.push(&Event { action, address, size, ..Event::default() });
+            events.push(&Event {
+                action,
+                address,
+                size,
+                ..Event::default()
+            });
         }
     };
     for (at, &(size, life)) in allocations.iter().enumerate() {
@@ -48,12 +62,24 @@ pub(crate) fn made(allocations: &[(u64, usize)]) -> Snapshot {
         let address = (at as u64 + 1) << 32;
         let stream = StreamId::DEFAULT;
         let action = Action::Alloc;
-        events.push(&Event { action, address, size, stream, ..Event::default() });
+        events.push(&Event {
+            action,
+            address,
+            size,
+            stream,
+            ..Event::default()
+        });
         live.push((at + 1 + life, address, size));
     }
     for (_, address, size) in live {
         free(&mut events, address, size);
     }
-    let trace = Trace { device: DeviceId(0), events };
-    Snapshot { traces: vec![trace], ..Snapshot::default() }
+    let trace = Trace {
+        device: DeviceId(0),
+        events,
+    };
+    Snapshot {
+        traces: vec![trace],
+        ..Snapshot::default()
+    }
 }

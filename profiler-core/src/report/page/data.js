@@ -34,7 +34,7 @@ function openDevice(raw) {
     events: raw.events,
     allMoments: raw.all_moments,
     allAllocations: raw.all_allocations,
-    smallestKept: raw.smallest_kept,
+    largestLeftOut: raw.largest_left_out,
     allocationCount: raw.allocation_count,
     moments: undelta(raw.moments),
     times: raw.time_us.length ? undelta(raw.time_us) : null,

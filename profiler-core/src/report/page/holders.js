@@ -45,5 +45,5 @@ function completeness(holders) {
   if (device.allAllocations) return "Every allocation of this moment is counted.";
   const unnamed = holders.filter((holder) => holder.stack === -1).reduce((sum, holder) => sum + holder.bytes, 0);
   if (unnamed === 0) return "Every allocation of this moment is counted.";
-  return `${bytes(unnamed)} of this moment are in small allocations whose stacks are not in this page; their sum is exact.`;
+  return `${bytes(unnamed)} of this moment are in allocations whose stacks are not in this page; their sum is exact.`;
 }

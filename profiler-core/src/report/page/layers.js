@@ -20,7 +20,7 @@ function blamed(holder) {
   return holder.stack > 0 ? blameOf(holder.stack) : -1;
 }
 
-const noStack = (holder) => (holder.stack === -1 ? ["small", "smaller allocations, stacks not in this page"] : ["none", "no stack recorded"]);
+const noStack = (holder) => (holder.stack === -1 ? ["small", "other allocations, stacks not in this page"] : ["none", "no stack recorded"]);
 
 function functionKey(holder) {
   const frame = blamed(holder);

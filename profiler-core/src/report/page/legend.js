@@ -16,7 +16,7 @@ function drawLegend() {
   } else {
     entries.push(make("li", { class: "muted", text: state.bands === "layer" ? "one colour per layer" : "one colour per place in the code" }));
   }
-  if (!device.allAllocations) entry(colours.rest, "smaller allocations");
+  if (!device.allAllocations) entry(colours.rest, "other allocations, summed");
   entry(colours.requested, "requested", "stroke");
   entry(colours.active, "active blocks", "stroke");
   entry(colours.reserved, "reserved", "stroke");

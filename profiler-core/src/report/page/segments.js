@@ -106,7 +106,7 @@ function segmentTip(event) {
 function pieceLines({ use, whole }) {
   const title = (words) => [make("p", { class: "tip-title", text: `${bytes(whole)} ${words}` })];
   if (use === -1) return title("free");
-  if (use === -2) return title("in use, by a small allocation that is not in this page one by one");
+  if (use === -2) return title("in use, by an allocation that is not in this page one by one");
   if (use === -3) return title("waiting for another stream");
   return use % 2 === 1 ? [...title("waiting for another stream"), ...allocationLines(use >> 1, 4)] : allocationLines(use >> 1, 4);
 }

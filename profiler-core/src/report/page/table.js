@@ -58,7 +58,7 @@ function drawTable() {
   const what = table.liveOnly ? `live ${momentName(state.moment)}` : "in the whole recording";
   byId("table-found").textContent = `${count(rows.length)} allocations, ${bytes(sum)}, ${what}`;
   byId("table-note").textContent = state.device.allAllocations ? ""
-    : `This page has the ${count(allocations.count)} largest of ${count(state.device.allocationCount)} allocations one by one, all of at least ${bytes(state.device.smallestKept)}.`;
+    : `This page has ${count(allocations.count)} of ${count(state.device.allocationCount)} allocations one by one; each of the others has at most ${bytes(state.device.largestLeftOut)}.`;
   const elements = [];
   for (const row of rows.slice(0, table.shown)) {
     elements.push(tableRow(row));

@@ -120,9 +120,10 @@ function drawBands({ context, ratio }, plot, device, pixels) {
 }
 
 function drawCurves(context, plot, pixels) {
-  const curve = (values, colour, dash) => {
+  const curve = (values, colour, dash, width) => {
     context.strokeStyle = colour;
-    context.lineWidth = 1.5;
+    context.lineWidth = width;
+    context.globalAlpha = 0.85;
     context.setLineDash(dash);
     context.beginPath();
     let last = null;
@@ -137,10 +138,11 @@ function drawCurves(context, plot, pixels) {
     context.stroke();
     context.setLineDash([]);
     context.lineWidth = 1;
+    context.globalAlpha = 1;
   };
-  curve(timeline.columns.reservedHigh, colours.reserved, []);
-  curve(timeline.columns.activeHigh, colours.active, [5, 3]);
-  curve(timeline.columns.high, colours.requested, []);
+  curve(timeline.columns.reservedHigh, colours.reserved, [], 1.5);
+  curve(timeline.columns.activeHigh, colours.active, [5, 3], 1);
+  curve(timeline.columns.high, colours.requested, [], 1);
 }
 
 /** OOMs, the peak and the chosen moment. */

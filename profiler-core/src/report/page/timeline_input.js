@@ -119,8 +119,8 @@ function tipLines({ moment, row, band }) {
 
 function restLines(device, row) {
   return [
-    make("p", { class: "tip-title", text: `${bytes(device.restBytes[row])} in ${count(device.restCount[row])} smaller allocations` }),
-    make("p", { text: `Each at most ${bytes(device.smallestKept)}. The sum is exact; they are not in this page one by one.` }),
+    make("p", { class: "tip-title", text: `${bytes(device.restBytes[row])} in ${count(device.restCount[row])} other allocations` }),
+    make("p", { text: `Each at most ${bytes(device.largestLeftOut)}. The sum is exact; they are not in this page one by one.` }),
   ];
 }
 
