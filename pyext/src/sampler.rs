@@ -29,7 +29,7 @@ const LEAST_INTERVAL_S: f64 = 0.02;
 #[pymethods]
 impl Sampler {
     /// `interval_s` between samples, at most `capacity` of them kept (the newest), `library` a
-    /// path to load NVML from instead of the loader's, `process` whose memory counts as ours.
+    /// path to load NVML from instead of the loader's.
     #[new]
     #[pyo3(signature = (interval_s=0.1, capacity=36_000, library=None))]
     fn new(interval_s: f64, capacity: usize, library: Option<PathBuf>) -> PyResult<Self> {

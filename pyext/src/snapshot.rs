@@ -7,6 +7,7 @@ use gpumemprof_cli::{CommandError, document, input, moment};
 use profiler_core::attribution::{Attribution, By, DeviceAttribution, frame_label};
 use profiler_core::read::{ReadOptions, read_bytes};
 use profiler_core::replay::{AllocationId, DeviceReplay, Replay};
+use profiler_core::report::{ReportInput, ReportOptions, html};
 use profiler_core::sidecar::Sidecar;
 use profiler_core::snapshot::Snapshot;
 use pyo3::prelude::*;
@@ -263,6 +264,31 @@ impl RawSnapshot {
         document
             .map(|value| value.to_string())
             .map_err(from_command)
+    }
+
+    /// The HTML report. `device_total` in bytes lets verdicts tell what lies outside PyTorch.
+    fn report_html(
+        &self,
+        py: Python<'_>,
+        title: String,
+        redact: bool,
+        device_total: Option<u64>,
+    ) -> String {
+        py.detach(|| {
+            html(
+                &ReportInput {
+                    snapshot: &self.snapshot,
+                    replay: &self.replay,
+                    attribution: &self.attribution,
+                    device_total_bytes: device_total,
+                },
+                &ReportOptions {
+                    title,
+                    redact,
+                    device: None,
+                },
+            )
+        })
     }
 
     /// Single allocations as a dict of columns.

@@ -1,8 +1,8 @@
 //! From a file's bytes to a [`Snapshot`].
 //!
 //! Accepted are pickles of protocols 0 to 5 by CPython's and by PyTorch's C++ pickler, JSON, the
-//! HTML that `torch.cuda._memory_viz` writes, and any of them in gzip, zstd or xz; told by their
-//! content, never by a name. Nothing in a file is executed: an opcode that is not plain data is
+//! HTML that `torch.cuda._memory_viz` writes, any of them in gzip, zstd or xz, and runs packed into
+//! one file (`.gpumem`, a tar in gzip) with the recorder's sidecar; told by their content, never by a name. Nothing in a file is executed: an opcode that is not plain data is
 //! an error.
 //!
 //! Time and memory are bounded by the unpacked size: at most some 90 bytes of memory and 0.2 µs per
@@ -16,9 +16,11 @@ mod json;
 mod machine;
 mod pickle;
 mod sniff;
+mod tar;
 
 pub use error::ReadError;
 
+use crate::sidecar::Sidecar;
 use crate::snapshot::Snapshot;
 use sniff::Kind;
 use std::ops::ControlFlow;
@@ -108,9 +110,36 @@ fn read_kind(
         Kind::Zstd => container::zstd(bytes, options, progress)?,
         Kind::Xz => container::xz(bytes, options, progress)?,
         Kind::Html => return read_html(bytes, options, progress, containers + 1),
+        Kind::Tar => return read_tar(bytes, options, progress, containers + 1),
     };
     let kind = sniff::sniff(&unpacked)?;
     read_kind(&unpacked, kind, options, progress, containers + 1)
+}
+
+/// Reads the first snapshot of a packed run, with its sidecar.
+fn read_tar(
+    bytes: &[u8],
+    options: &ReadOptions,
+    progress: &mut Report<'_>,
+    containers: u32,
+) -> Result<Snapshot, ReadError> {
+    let members = tar::members(bytes)?;
+    let Some((member, sidecar)) = tar::snapshot(&members) else {
+        return Err(ReadError::NotASnapshot {
+            found: format!("a tar of {} files without a .pickle", members.len()),
+            advice: "give a run packed by `gpumemprof pack`, or the snapshot itself",
+        });
+    };
+    let kind = sniff::sniff(member.content)?;
+    let mut snapshot = read_kind(member.content, kind, options, progress, containers)?;
+    if let Some(bytes) = sidecar {
+        let sidecar = Sidecar::parse(bytes).map_err(|error| ReadError::Unpack {
+            format: "tar",
+            problem: format!("its {error}"),
+        })?;
+        sidecar.apply(&mut snapshot);
+    }
+    Ok(snapshot)
 }
 
 /// Reads the first embedded file that is a snapshot.

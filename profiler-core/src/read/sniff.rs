@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Zstd,
     /// xz.
     Xz,
+    /// tar, as a packed run (`.gpumem`) is inside its gzip.
+    Tar,
 }
 
 /// Formats people mix up with snapshots: their first bytes, name, and advice.
@@ -92,6 +94,9 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Kind, ReadError> {
     }
     if bytes.starts_with(b"\xfd7zXZ\x00") {
         return Ok(Kind::Xz);
+    }
+    if super::tar::is_tar(bytes) {
+        return Ok(Kind::Tar);
     }
     // Protocols 2 and later say so; 0 and 1 begin with MARK, or with an empty list or dict. JSON
     // and HTML begin with bytes that are no opcodes.

@@ -23,6 +23,7 @@ from ._native import (
     RecordingError,
     __version__,
 )
+from ._pack import pack, unpack
 from ._profile import Profile, disable, dump, enable, profile
 from ._schedule import Schedule
 from ._snapshot import Breakdown, Group, Snapshot, oom_messages, read
@@ -42,6 +43,8 @@ __all__ = [
     "dump",
     "enable",
     "oom_messages",
+    "pack",
     "profile",
     "read",
+    "unpack",
 ]

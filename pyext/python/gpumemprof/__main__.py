@@ -1,4 +1,4 @@
-"""``python -m gpumemprof`` and the console script: the Rust command, with ``run`` added."""
+"""``python -m gpumemprof`` and the console script: the Rust command, with ``run``, ``pack`` and ``unpack`` added."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ def main() -> int:
         from ._run import main as run
 
         return run(arguments[1:])
+    if arguments[:1] in (["pack"], ["unpack"]):
+        from ._pack import main as pack
+
+        return pack(arguments)
     return _native.run_command(["gpumemprof", *arguments])
 
 

@@ -157,7 +157,9 @@ def outside_pytorch(samples: dict[str, Any], found: list[dict[str, Any]]) -> lis
                 mine, others = processes, []
             if mine and mine[0]["used_bytes"] is not None:
                 entry["process_used_bytes"] = mine[0]["used_bytes"]
-                entry["process_outside_bytes"] = max(0, mine[0]["used_bytes"] - reserved)
+                outside = mine[0]["used_bytes"] - reserved
+                # Less than PyTorch holds: the two were not asked at one time.
+                entry["process_outside_bytes"] = outside if outside >= 0 else None
             entry["others"] = others if mine else None
             entry["processes"] = processes
         out.append(entry)

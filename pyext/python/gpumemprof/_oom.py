@@ -15,9 +15,9 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from . import _native
 from ._files import say
-from ._snapshot import Snapshot, _size, oom_messages, write_report
+from ._snapshot import Snapshot, oom_messages, read
+from ._snapshot import size_text as _size
 
 if TYPE_CHECKING:
     from ._recorder import Recorder
@@ -138,15 +138,24 @@ class OomWatch:
 
     def _explain(self, path: Path, sidecar: dict[str, Any], device: int, total: int, started: float) -> None:
         """The ten lines and the report, within the budget; what is late goes on by itself."""
-        done = threading.Event()
+        done, finished = threading.Event(), threading.Event()
         lines: list[str] = []
+        whole = _device_total(sidecar, device, total)
 
         def work() -> None:
+            snapshot = None
             try:
-                lines.extend(summary(path, sidecar, device, total))
+                snapshot = read(path)
+                lines.extend(summary(snapshot, sidecar, device, whole))
             except Exception as problem:
                 lines.append(f"no summary: {type(problem).__name__}: {problem}")
             done.set()
+            if snapshot is not None and self.recorder.wants_report:
+                try:
+                    say(f"report: {snapshot.report(path.with_name('report-' + path.stem + '.html'), device_total=whole)}")
+                except Exception as problem:
+                    say(f"no report: {type(problem).__name__}: {problem}")
+            finished.set()
 
         left = self.recorder.oom_budget_s - (time.monotonic() - started)
         worker = threading.Thread(target=work, name="gpumemprof-oom", daemon=True)
@@ -154,21 +163,9 @@ class OomWatch:
         if not done.wait(max(left, 0.0)):
             say(f"out of memory; snapshot in {path}; the analysis takes too long to wait for: gpumemprof report {path}")
             return
-        for line in lines[:10]:
+        for line in lines[:9]:
             say(line)
-        if not self.recorder.wants_report:
-            return
-        finished = threading.Event()
-
-        def report() -> None:
-            try:
-                say(f"report: {write_report(path, path.with_name(path.stem + '.report.html'))}")
-            except Exception as problem:
-                say(f"no report: {problem}")
-            finished.set()
-
         left = self.recorder.oom_budget_s - (time.monotonic() - started)
-        threading.Thread(target=report, name="gpumemprof-report", daemon=True).start()
         if not finished.wait(max(left, 0.0)):
             say(f"the report takes too long to wait for: gpumemprof report {path}")
 
@@ -234,11 +231,10 @@ def _is_ours(frame: traceback.FrameSummary) -> bool:
     return os.path.dirname(os.path.abspath(frame.filename)) == os.path.dirname(os.path.abspath(__file__))
 
 
-def summary(path: Path, sidecar: dict[str, Any], device: int, total: int) -> list[str]:
-    """At most ten lines on an out-of-memory error."""
-    snapshot = Snapshot(_native.read_file(os.fspath(path)), path)
+def summary(snapshot: Snapshot, sidecar: dict[str, Any], device: int, total: Optional[int]) -> list[str]:
+    """At most nine lines on an out-of-memory error; the report's place is the tenth."""
     lines: list[str] = []
-    ooms = [oom for oom in snapshot.ooms(device_total=_device_total(sidecar, device, total)) if oom["device"] == device]
+    ooms = [oom for oom in snapshot.ooms(device_total=total) if oom["device"] == device]
     if ooms:
         oom = ooms[-1]
         evidence = oom["evidence"]
@@ -246,18 +242,22 @@ def summary(path: Path, sidecar: dict[str, Any], device: int, total: int) -> lis
             f"out of memory on device {device}: asked for {_size(evidence['requested_bytes'])}, "
             f"driver had {_size(evidence['device_free_bytes'])} free; {oom['title']}"
         )
-        line = next((frame for frame in oom["stack"] if frame), None)
-        if line:
-            lines.append(f"by {line}")
-        elif sidecar["oom"]["python_stack"]:
-            lines.append(f"by {sidecar['oom']['python_stack'][0]}")
     else:
         lines.append(f"out of memory on device {device}: {_size(sidecar['oom']['driver_request_bytes'])} asked of the driver")
         lines.append("the failed request is not in the history (recording was off, or has been on only since)")
+    stack = sidecar["oom"]["python_stack"]
+    own = next((frame for frame in stack if not _is_library(frame)), None)
+    if stack:
+        lines.append(f"by {stack[0]}" + (f", called from {own}" if own and own != stack[0] else ""))
     current = sidecar.get("current", {})
-    if current:
-        known = [f"{key} {current[key]}" for key in ("module", "phase", "step", "micro_batch") if key in current]
+    known = [f"{key} {current[key]}" for key in ("module", "phase", "step", "micro_batch") if key in current]
+    if sidecar.get("batches"):
+        known.append(f"inputs {' '.join(sidecar['batches'][-1]['inputs']) or 'not told'}")
+    if known:
         lines.append("in " + ", ".join(known))
+    grown = _growth(sidecar.get("batches", []), device)
+    if grown:
+        lines.append(grown)
     at = "oom" if ooms else "end"
     layers = snapshot.peak("layer", at=at, device=device)
     most = [f"{group.name} {_size(group.requested_bytes)}" for group in layers.groups[:5]]
@@ -272,9 +272,28 @@ def summary(path: Path, sidecar: dict[str, Any], device: int, total: int) -> lis
         best = ooms[-1]["advice"][0]
         setting = f" (export {best['setting']})" if best.get("setting") else ""
         lines.append(f"advice: {best['title']}{setting}")
-    lines = lines[:9]
-    lines.append(f"snapshot: {path}")
+    lines = lines[:8]
+    lines.append(f"snapshot: {snapshot.path}")
     return lines
+
+
+def _is_library(frame: str) -> bool:
+    return "site-packages" in frame or "dist-packages" in frame or frame.startswith("<")
+
+
+def _growth(batches: list[dict[str, Any]], device: int) -> Optional[str]:
+    """What this step began with that the one before did not."""
+    steps = [batch for batch in batches if str(device) in batch["allocated_bytes"]]
+    if len(steps) < 2:
+        return None
+    before, now = steps[-2], steps[-1]
+    held, holds = before["allocated_bytes"][str(device)], now["allocated_bytes"][str(device)]
+    changes = []
+    if before["inputs"] != now["inputs"]:
+        changes.append(f"inputs were {' '.join(before['inputs']) or 'not told'}")
+    if held != holds:
+        changes.append(f"{_size(holds)} allocated at its start, {_size(held)} at the one before")
+    return f"since step {before['step']}: " + "; ".join(changes) if changes else None
 
 
 def _device_total(sidecar: dict[str, Any], device: int, observed: int) -> Optional[int]:

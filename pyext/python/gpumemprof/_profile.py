@@ -10,7 +10,7 @@ from . import _recorder
 from ._native import RecordingError
 from ._recorder import Recorder
 from ._schedule import Schedule
-from ._snapshot import Snapshot, read, write_report
+from ._snapshot import Snapshot, read
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -172,9 +172,9 @@ class Profile:
 
     def report(self, path: Optional[PathLike] = None) -> Path:
         """Writes the HTML report and returns where: by default ``report.html`` in the run's folder."""
-        source = self.snapshot().path
-        assert source is not None
-        return write_report(source, path if path is not None else source.with_name("report.html"))
+        snapshot = self.snapshot()
+        assert snapshot.path is not None
+        return snapshot.report(path if path is not None else snapshot.path.with_name("report.html"))
 
 
 def profile(

@@ -257,6 +257,7 @@ class Recorder:
         if self.labels is not None:
             document["step"] = self.labels.step
             document["current"] = self.labels.current()
+            document["batches"] = self.labels.batches_document()
             if self.labels.spans is not None:
                 document["labels"], document["spans"] = self.labels.spans.document()
         if self.walker is not None:
@@ -264,7 +265,9 @@ class Recorder:
             document.update(self.walker.document())
         if self.sampler is not None:
             document["samples"] = json.loads(self.sampler.series_json())
-            document["outside_pytorch"] = outside_pytorch(document["samples"], document["run"]["devices"])
+            # A sample of now: the newest of the series is of another moment than the counters.
+            now = json.loads(_native.sample_json())
+            document["outside_pytorch"] = outside_pytorch(now, document["run"]["devices"])
         document.update(extra)
         return document
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Optional, Union
 
 from . import _native
+from ._files import write_whole
 from ._native import Error
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ class Breakdown:
         return _pandas().DataFrame([vars(group) for group in self.groups])
 
     def __str__(self) -> str:
-        lines = [f"device {self.device}, {self.at}: {_size(self.requested_bytes)} by {self.by}"]
-        lines += [f"{_size(group.requested_bytes):>12}  {group.name}" for group in self.groups[:20]]
+        lines = [f"device {self.device}, {self.at}: {size_text(self.requested_bytes)} by {self.by}"]
+        lines += [f"{size_text(group.requested_bytes):>12}  {group.name}" for group in self.groups[:20]]
         if len(self.groups) > 20:
             lines.append(f"{'':>12}  … {len(self.groups) - 20} more")
         return "\n".join(lines)
@@ -144,11 +145,26 @@ class Snapshot:
             frame[name] = frame[name].astype("category")
         return frame
 
-    def report(self, path: Optional[PathLike] = None, *, redact: bool = False) -> Path:
-        """Writes the HTML report; by default beside the snapshot. Returns where."""
-        if self.path is None:
-            raise Error("this snapshot was read from memory: save it and read the file to get a report")
-        return write_report(self.path, path, redact=redact)
+    def report(
+        self,
+        path: Optional[PathLike] = None,
+        *,
+        redact: bool = False,
+        device_total: Optional[int] = None,
+    ) -> Path:
+        """Writes the HTML report; by default beside the snapshot. Returns where.
+
+        ``redact`` replaces paths, user and host names by neutral words.
+        """
+        if path is None:
+            if self.path is None:
+                raise Error("this snapshot was read from memory: say where the report is to be written")
+            path = f"{os.fspath(self.path)}.html"
+        target = Path(path)
+        title = self.path.name if self.path is not None else "snapshot"
+        page = self._raw.report_html(title, redact, device_total).encode()
+        write_whole(target, lambda file: file.write(page))
+        return target
 
     def __repr__(self) -> str:
         return f"<gpumemprof.Snapshot {str(self.path or 'in memory')!r}, devices {self.devices}>"
@@ -168,18 +184,6 @@ def oom_messages(text: str) -> list[dict[str, Any]]:
     return json.loads(_native.oom_messages_json(text))
 
 
-def write_report(snapshot: PathLike, path: Optional[PathLike] = None, *, redact: bool = False) -> Path:
-    """Runs ``gpumemprof report`` in this process."""
-    target = Path(path) if path is not None else Path(f"{os.fspath(snapshot)}.html")
-    arguments = ["gpumemprof", "report", "--quiet", "--force", "--output", os.fspath(target)]
-    if redact:
-        arguments.append("--redact")
-    code = _native.run_command([*arguments, "--", os.fspath(snapshot)])
-    if code != 0 or not target.exists():
-        raise Error(f"the report {target} was not written (gpumemprof report ended with {code}); see standard error")
-    return target
-
-
 def _pandas() -> Any:
     try:
         import pandas
@@ -188,7 +192,7 @@ def _pandas() -> Any:
     return pandas
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:

@@ -75,10 +75,11 @@ def _has_device(torch: Any) -> bool:
         return True
     count = getattr(torch.cuda, "_device_count_nvml", None)
     try:
-        if count is not None and count() > 0:
-            return True
+        number = count() if count is not None else -1
     except Exception:  # Its own fallbacks vary by version; the question below is the plain one.
-        pass
+        number = -1
+    if number >= 0:
+        return bool(number > 0)
     return bool(torch.cuda.is_available())
 
 

@@ -23,6 +23,8 @@ class Walker:
         self._sets: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._walks: deque[tuple[Optional[int], tuple[int, ...]]] = deque(maxlen=MAX_WALKS)
         self._names: dict[int, str] = {}
+        self._root_name = ""
+        self._last_gradients: dict[int, tuple[list[int], tuple[int, ...]]] = {}
 
     def walk(self, models: Iterable[Any], optimizers: Iterable[Any], *, now: bool) -> None:
         """Looks at everything. ``now``: the snapshot is being taken, so no time is needed."""
@@ -33,21 +35,29 @@ class Walker:
     def walk_gradients(self, models: Iterable[Any], optimizer: Any) -> None:
         """Looks at the gradients alone, before an optimizer uses and frees them."""
         start = time.time_ns()
+        gradients = [
+            (parameter, parameter.grad)
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        # In a steady state each step's gradients are where the last step's were.
+        addresses = _addresses(gradients)
+        known = self._last_gradients.get(id(optimizer))
+        if known is not None and addresses is not None and known[0] == addresses:
+            self._walks.append(((start + time.time_ns()) // 2000, known[1]))
+            return
         names = self._names
         if not names:
             names.update(_parameter_names(models))
-        found = []
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                gradient = parameter.grad
-                if gradient is not None:
-                    found.append((gradient, "gradient", names.get(id(parameter), "")))
-        merged = self._merge(found)
+        found = self._merge((gradient, "gradient", names.get(id(parameter), "")) for parameter, gradient in gradients)
         # The middle of the walk: later than the last event of the backward pass, earlier than the
         # first of the optimizer.
-        self._keep(merged, (start + time.time_ns()) // 2000)
+        rows = self._keep(found, (start + time.time_ns()) // 2000)
+        if addresses is not None:
+            self._last_gradients[id(optimizer)] = (addresses, rows)
 
-    def _keep(self, found: list[tuple[int, int, str, str]], time_us: Optional[int]) -> None:
+    def _keep(self, found: list[tuple[int, int, str, str]], time_us: Optional[int]) -> tuple[int, ...]:
         rows = []
         for entry in found:
             row = self._entries.get(entry)
@@ -62,6 +72,7 @@ class Walker:
         if time_us is None:
             self._walks = deque((walk for walk in self._walks if walk[0] is not None), maxlen=MAX_WALKS)
         self._walks.append((time_us, rows_tuple))
+        return rows_tuple
 
     def _merge(self, tensors: Iterable[tuple[Any, str, str]]) -> list[tuple[int, int, str, str]]:
         """One entry per storage: views into one bucket share it, and what their names share."""
@@ -89,6 +100,7 @@ class Walker:
 
     def _everything(self, models: Iterable[Any], optimizers: Iterable[Any]) -> Iterator[tuple[Any, str, str]]:
         models = list(models)
+        self._root_name = type(models[0]).__name__ if models else ""
         names = _parameter_names(models)
         self._names = names
         for model in models:
@@ -122,12 +134,22 @@ class Walker:
                     "device": device,
                     "address": address,
                     "category": category,
-                    "module": ".".join(parts[:cut]),
+                    # What the model itself owns is labelled as its own operations are: by its class.
+                    "module": ".".join(parts[:cut]) or (self._root_name if name else ""),
                     "name": name,
                 }
             )
         walks = [{"time_us": time_us, "tensors": list(rows)} for time_us, rows in self._walks]
         return {"tensors": tensors, "walks": walks}
+
+
+def _addresses(gradients: list[tuple[Any, Any]]) -> Optional[list[int]]:
+    """Where the gradients are, with whose they are; None if one of them has no address to give."""
+    try:
+        out = [gradient.data_ptr() for _, gradient in gradients]
+    except Exception:  # Tensor subclasses need not have one.
+        return None
+    return out + [id(parameter) for parameter, _ in gradients]
 
 
 def _parameter_names(models: Iterable[Any]) -> dict[int, str]:

@@ -1,0 +1,67 @@
+"""Cases around recording: `already` on, a `fork` before CUDA, two `devices`, `signal`, `off`."""
+
+import json
+import os
+import signal
+import sys
+
+import torch
+from models import GPT, counters, train_step
+
+import gpumemprof
+
+mode = sys.argv[1]
+out = {}
+if mode == "already":
+    torch.cuda.memory._record_memory_history(max_entries=77)
+    assert gpumemprof.enable("runs")
+    GPT(layers=1).cuda()
+    gpumemprof.disable()
+    out["is_on"] = torch._C._cuda_isHistoryEnabled()
+    out["events"] = len(torch.cuda.memory._snapshot()["device_traces"][0])
+if mode == "fork":
+    assert gpumemprof.enable("runs")
+    out["initialised"] = torch.cuda.is_initialized()
+    child = os.fork()
+    if child == 0:
+        model = GPT(layers=1).cuda()
+        gpumemprof.dump("child")
+        sys.stdout.flush()
+        os._exit(0)
+    out["status"] = os.waitpid(child, 0)[1]
+    GPT(layers=1).cuda()
+    gpumemprof.dump("parent")
+    child = os.fork()
+    if child == 0:
+        # CUDA is of no use here, and neither are we.
+        try:
+            gpumemprof.dump("never")
+        except gpumemprof.RecordingError:
+            os._exit(5)
+        os._exit(6)
+    out["second"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+if mode == "devices":
+    with gpumemprof.profile(out="runs") as prof:
+        for device in (0, 1):
+            torch.empty((device + 1) << 20, device=f"cuda:{device}")
+    out["path"] = str(prof.snapshot().path)
+    out["peaks"] = {str(device): counters(device)["requested_bytes_peak"] for device in (0, 1)}
+if mode == "signal":
+    gpumemprof.enable("runs", signal="USR1")
+    GPT(layers=1).cuda()
+    os.kill(os.getpid(), signal.SIGUSR1)
+if mode == "off":
+    hooks = lambda: (  # noqa: E731
+        len(torch.nn.modules.module._global_forward_hooks),
+        len(torch.nn.modules.module._global_forward_pre_hooks),
+        torch.autograd.backward,
+        sys.excepthook,
+    )
+    before = hooks()
+    gpumemprof.enable("runs", labels=True)
+    model = GPT(layers=1).cuda()
+    train_step(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    gpumemprof.disable()
+    out["same"] = before == hooks()
+    out["is_on"] = torch._C._cuda_isHistoryEnabled()
+print(json.dumps(out))

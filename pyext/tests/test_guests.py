@@ -1,0 +1,43 @@
+"""Recording beside what the program does itself."""
+
+from __future__ import annotations
+
+import gpumemprof
+from conftest import PROGRAMS
+
+PROGRAM = str(PROGRAMS / "guests.py")
+
+
+def test_recording_that_was_on_stays_as_it_was(device):
+    result = device.result(PROGRAM, "already")
+    assert result["is_on"] and 0 < result["events"] <= 77
+
+
+def test_a_fork_before_cuda_records_for_itself_and_one_after_does_not(device):
+    result = device.result(PROGRAM, "fork")
+    assert result == {"initialised": False, "status": 0, "second": 5}
+    names = sorted(path.name for path in (device.tmp / "runs").glob("*/*.pickle"))
+    assert names == ["child.pickle", "parent.pickle"]
+    assert len(list((device.tmp / "runs").iterdir())) == 2
+
+
+def test_each_device_has_its_peak(device):
+    result = device.result(PROGRAM, "devices", simulated=("--devices", "2"))
+    snapshot = gpumemprof.read(device.tmp / result["path"])
+    for of in snapshot.stats()["devices"]:
+        assert of["requested_peak_bytes"] == result["peaks"][str(of["device"])]
+
+
+def test_a_signal_dumps(device):
+    device.run(PROGRAM, "signal")
+    assert len(list((device.tmp / "runs").glob("*/signal.pickle"))) == 1
+
+
+def test_disabling_leaves_nothing_behind(device):
+    assert device.result(PROGRAM, "off") == {"same": True, "is_on": False}
+
+
+def test_without_a_device_it_says_so_and_stays_out_of_the_way(device):
+    code = "import gpumemprof, torch; assert not gpumemprof.enable('runs'); print(torch.zeros(2).sum().item())"
+    done = device.run("-c", code, simulated=("--devices", "1"), CUDA_VISIBLE_DEVICES="")
+    assert "not recording" in done.stderr and done.stdout.strip() == "0.0"
