@@ -3,5 +3,14 @@
 # device. They use the debug build that `cargo build` leaves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+root="$PWD"
 cargo build --workspace --locked
-.venv/bin/python -m pytest tests simgpu/tests
+# The package as `maturin develop` would lay it out, without a second build.
+cp "target/debug/lib$(sed -n '/^\[lib\]/,/^\[/s/^name = "\(.*\)"/\1/p' pyext/Cargo.toml).so" \
+    pyext/python/gpumemprof/_native.abi3.so
+
+pytest=(.venv/bin/python -m pytest --quiet)
+export GPUMEMPROF_TORCH_PYTHONS="$root/.venv/torch-2.15/bin/python:$root/.venv/torch-2.6/bin/python"
+"${pytest[@]}" tests
+"${pytest[@]}" simgpu/tests
+"${pytest[@]}" pyext/tests
