@@ -28,14 +28,14 @@ pub fn smallest_capacity(
     most: u64,
 ) -> Option<u64> {
     let step = Device::GRANULARITY;
-    let holds = |steps: u64| survives(recording, settings, steps * step);
+    let holds = |steps: u64| survives(recording, settings, steps.saturating_mul(step));
     // `failing` steps are too few, `enough` are not.
     let mut failing = (least / step).saturating_sub(1);
     let mut enough = most.div_ceil(step);
     if !holds(enough) {
         return None;
     }
-    while enough - failing > 1 {
+    while enough.saturating_sub(failing) > 1 {
         let middle = failing + (enough - failing) / 2;
         if holds(middle) {
             enough = middle;
@@ -43,7 +43,7 @@ pub fn smallest_capacity(
             failing = middle;
         }
     }
-    Some(enough * step)
+    Some(enough.saturating_mul(step))
 }
 
 impl Program {

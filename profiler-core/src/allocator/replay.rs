@@ -314,7 +314,8 @@ fn count(events: &Events, action: Action) -> u64 {
 }
 
 fn recorded_peak(program: &Program, events: &[SegmentEvent]) -> u64 {
-    let mut held: u64 = program.start.segments.iter().map(|s| s.size).sum();
+    let start = program.start.segments.iter();
+    let mut held = start.fold(0_u64, |held, segment| held.saturating_add(segment.size));
     let mut peak = held;
     for event in events {
         match event.action {

@@ -311,8 +311,7 @@ pub fn implied_capacity(snapshot: &Snapshot, recording: &Recording) -> Option<u6
         .start
         .segments
         .iter()
-        .map(|s| s.size)
-        .sum();
+        .fold(0, |held, segment| held.saturating_add(segment.size));
     for row in 0..events.len() {
         let size = events.size(row);
         match events.action(row) {

@@ -249,7 +249,7 @@ fn holders(
         let of_category = live.iter().filter(|&&id| device.category(id).0 == wanted);
         of_category
             .map(|&id| replay.allocations.get(id).block_size)
-            .sum()
+            .fold(0_u64, u64::saturating_add)
     };
     let mut add = |bytes: u64, title: &str, detail: String| {
         if bytes > 0 {
