@@ -1,6 +1,6 @@
 """Processor time and memory of CPython's pickle.load for a snapshot file, collector on and off.
 
-    python3 benches/python_load.py FILE
+python3 benches/python_load.py FILE
 """
 
 import gc
@@ -28,5 +28,7 @@ else:
     seconds = time.process_time() - start
     events = sum(map(len, snapshot["device_traces"]))
     memory = anonymous() - before
-    print(f"{path}: {events} events, collector {collector}: {seconds:.2f} s, {memory:.0f} MB, "
-          f"{memory * 1e6 / events:.0f} B/event")
+    print(
+        f"{path}: {events} events, collector {collector}: {seconds:.2f} s, {memory:.0f} MB, "
+        f"{memory * 1e6 / events:.0f} B/event"
+    )

@@ -24,8 +24,19 @@ import transformers
 from torch.utils.checkpoint import checkpoint
 
 DEVICE = "cuda"
-KEEP = [f"{name}_bytes.all.{kind}" for name in ("allocated", "active", "reserved", "requested", "inactive_split") for kind in ("peak", "current")]
-KEEP += ["num_alloc_retries", "num_ooms", "num_device_alloc", "num_device_free", "segment.all.peak", "allocation.all.allocated"]
+KEEP = [
+    f"{name}_bytes.all.{kind}"
+    for name in ("allocated", "active", "reserved", "requested", "inactive_split")
+    for kind in ("peak", "current")
+]
+KEEP += [
+    "num_alloc_retries",
+    "num_ooms",
+    "num_device_alloc",
+    "num_device_free",
+    "segment.all.peak",
+    "allocation.all.allocated",
+]
 
 
 class Block(nn.Module):
@@ -97,22 +108,42 @@ def variable():
 
 
 def checkpointing():
-    train(GPT(layers=6, checkpointed=True), lambda step: (tokens(8, LENGTHS[step]), tokens(8, LENGTHS[step])), next_token_loss, 4)
+    train(
+        GPT(layers=6, checkpointed=True),
+        lambda step: (tokens(8, LENGTHS[step]), tokens(8, LENGTHS[step])),
+        next_token_loss,
+        4,
+    )
 
 
 def accumulation():
-    train(GPT(), lambda step: (tokens(4, LENGTHS[step % 8]), tokens(4, LENGTHS[step % 8])), next_token_loss, 3, accumulate=4)
+    train(
+        GPT(),
+        lambda step: (tokens(4, LENGTHS[step % 8]), tokens(4, LENGTHS[step % 8])),
+        next_token_loss,
+        3,
+        accumulate=4,
+    )
 
 
 def bert():
-    config = transformers.BertConfig(hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024, vocab_size=8000)
+    config = transformers.BertConfig(
+        hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024, vocab_size=8000
+    )
     sides = [64, 256, 128, 384]
     loss = lambda model, x, y: model(input_ids=x, labels=y).loss
-    train(transformers.BertForMaskedLM(config), lambda step: (tokens(16, sides[step]), tokens(16, sides[step])), loss, len(sides))
+    train(
+        transformers.BertForMaskedLM(config),
+        lambda step: (tokens(16, sides[step]), tokens(16, sides[step])),
+        loss,
+        len(sides),
+    )
 
 
 def vit():
-    model = torchvision.models.VisionTransformer(image_size=224, patch_size=16, num_layers=4, num_heads=6, hidden_dim=384, mlp_dim=1536)
+    model = torchvision.models.VisionTransformer(
+        image_size=224, patch_size=16, num_layers=4, num_heads=6, hidden_dim=384, mlp_dim=1536
+    )
     train(model, lambda step: images([16, 8, 24][step], 224), image_loss, 3)
 
 
@@ -165,7 +196,9 @@ def graphs():
         captured.append((graph, x, y))
 
 
-PROGRAMS = {f.__name__: f for f in (gpt, bert, vit, resnet, variable, checkpointing, accumulation, kv_cache, streams, graphs)}
+PROGRAMS = {
+    f.__name__: f for f in (gpt, bert, vit, resnet, variable, checkpointing, accumulation, kv_cache, streams, graphs)
+}
 
 # (settings, capacity as a share of the default run's peak, memory fraction)
 RUNS = [
@@ -259,7 +292,15 @@ def main():
                         break
                     continue
                 default = default or stats
-                row = {"file": file, "torch": version, "program": name, "alloc_conf": conf, "device_mib": capacity, "memory_fraction": fraction, "devices": {"0": stats}}
+                row = {
+                    "file": file,
+                    "torch": version,
+                    "program": name,
+                    "alloc_conf": conf,
+                    "device_mib": capacity,
+                    "memory_fraction": fraction,
+                    "devices": {"0": stats},
+                }
                 truth.write(json.dumps(row) + "\n")
                 truth.flush()
 

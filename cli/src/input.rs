@@ -1,7 +1,7 @@
 //! From a path to an analysed snapshot.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,6 +26,22 @@ const LONG_REPLAY_EVENTS: usize = 2_000_000;
 /// while it is read cannot hurt.
 const READ_WHOLE_BYTES: u64 = 16 << 20;
 
+/// The most bytes taken from a pipe, which unlike a file has to fit into memory whole.
+const PIPE_LIMIT_BYTES: u64 = 4 << 30;
+
+/// Whether reading would go on for ever (`/dev/zero`) or wait for a keyboard.
+#[cfg(unix)]
+fn is_device(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let kind = metadata.file_type();
+    kind.is_char_device() || kind.is_block_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: &std::fs::Metadata) -> bool {
+    false
+}
+
 /// The bytes of a file, mapped or read.
 pub enum FileBytes {
     /// Mapped, for large files.
@@ -49,7 +65,18 @@ impl FileBytes {
         if metadata.is_file() && metadata.len() > READ_WHOLE_BYTES {
             return Ok(Self::Mapped(map(&file).map_err(failed)?));
         }
-        std::fs::read(path).map(Self::Read).map_err(failed)
+        if is_device(&metadata) {
+            let what = "it is a device, not a file: expected a memory snapshot";
+            return Err(failed(std::io::Error::new(ErrorKind::InvalidInput, what)));
+        }
+        let mut bytes = Vec::new();
+        let mut limited = file.take(PIPE_LIMIT_BYTES + 1);
+        limited.read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > PIPE_LIMIT_BYTES {
+            let what = "over 4 GiB came through the pipe: save them to a file first";
+            return Err(failed(std::io::Error::new(ErrorKind::FileTooLarge, what)));
+        }
+        Ok(Self::Read(bytes))
     }
 }
 
@@ -125,7 +152,7 @@ pub fn apply_sidecar(path: &Path, snapshot: &mut Snapshot) -> Result<bool, Strin
     let failed = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(failed(&error)),
     };
     let mut bytes = Vec::new();

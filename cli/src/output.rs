@@ -5,17 +5,91 @@ use std::io::{IsTerminal as _, Write};
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use profiler_core::snapshot::{Snapshot, Warnings};
 use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::CommandError;
 
-/// Prints `value` as indented JSON with a newline at the end.
+/// Prints `value` as indented JSON with a newline at the end. Control characters and direction
+/// marks are escaped: JSON need not, but a terminal would obey them.
 ///
 /// # Errors
 /// If standard output fails.
 pub fn json(value: &impl Serialize) -> Result<(), CommandError> {
     let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
-    Ok(writeln!(out)?)
+    let mut text = std::io::BufWriter::new(&mut out);
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, TerminalSafe::default());
+    value.serialize(&mut writer).map_err(std::io::Error::from)?;
+    writeln!(text)?;
+    Ok(text.flush()?)
+}
+
+/// Indented JSON in which no character has an effect on a terminal.
+#[derive(Default)]
+struct TerminalSafe(PrettyFormatter<'static>);
+
+impl Formatter for TerminalSafe {
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> std::io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(has_effect) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            let mut after = from.chars();
+            // All of them are in the first plane: four digits are enough.
+            if let Some(c) = after.next() {
+                write!(writer, "\\u{:04x}", u32::from(c))?;
+            }
+            rest = after.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
 }
 
 /// Prints `text` and a newline on standard output.
@@ -136,18 +210,16 @@ pub fn table(columns: &[(&str, Align)], rows: Vec<Vec<String>>) -> Result<(), Co
 #[must_use]
 pub fn printable(text: &str) -> String {
     let shown = |c: char| {
-        if c.is_control() || is_direction_mark(c) {
-            ' '
-        } else {
-            c
-        }
+        if has_effect(c) { ' ' } else { c }
     };
     text.chars().map(shown).collect()
 }
 
-/// Marks that reorder the text after them on a terminal (Unicode bidirectional controls).
-fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether `c` does something to a terminal: a control character, or a mark that reorders the
+/// text after it (Unicode bidirectional controls).
+fn has_effect(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -157,5 +229,20 @@ mod tests {
     #[test]
     fn terminals_get_no_commands() {
         assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a [2Jb c d");
+    }
+
+    #[test]
+    fn json_gives_terminals_no_commands_and_keeps_its_value() {
+        let hostile = "a\u{1b}\u{7f}\u{9b}31m\u{202e}é\u{61c}\"";
+        let mut bytes = Vec::new();
+        let mut writer =
+            serde_json::Serializer::with_formatter(&mut bytes, TerminalSafe::default());
+        [hostile].serialize(&mut writer).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(!text.replace('\n', "").contains(has_effect), "{text:?}");
+        assert_eq!(
+            serde_json::from_str::<Vec<String>>(&text).unwrap(),
+            [hostile]
+        );
     }
 }

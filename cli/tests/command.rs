@@ -278,3 +278,70 @@ fn help_and_completions_are_there() {
         );
     }
 }
+
+#[test]
+fn a_report_never_replaces_its_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("in.pickle.gz");
+    std::fs::copy(sample("two-devices.pickle.gz"), &file).unwrap();
+    let path = file.to_str().unwrap();
+    let output = run(&["report", path, "--force", "--output", path]);
+    assert_eq!(output.status.code(), Some(2));
+    let before = std::fs::read(sample("two-devices.pickle.gz")).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_report_follows_links_and_leaves_pipes_in_place() {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (target, link) = (
+        folder.path().join("real.html"),
+        folder.path().join("link.html"),
+    );
+    std::fs::write(&target, "old").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let more = ["--force", "--output", link.to_str().unwrap()];
+    assert!(
+        run_on("report", "two-devices.pickle.gz", &more)
+            .status
+            .success()
+    );
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert!(
+        std::fs::read_to_string(&target)
+            .unwrap()
+            .starts_with("<!DOCTYPE html>")
+    );
+
+    let pipe = folder.path().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read_to_string(pipe).unwrap()
+    });
+    let more = ["--force", "--output", pipe.to_str().unwrap()];
+    assert!(
+        run_on("report", "two-devices.pickle.gz", &more)
+            .status
+            .success()
+    );
+    assert!(reader.join().unwrap().starts_with("<!DOCTYPE html>"));
+    assert!(pipe.symlink_metadata().unwrap().file_type().is_fifo());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_endless_device_is_refused() {
+    let output = run(&["stats", "/dev/zero"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it is a device"));
+}

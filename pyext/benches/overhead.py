@@ -20,10 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "programs"))
 
+import gpumemprof
 import torch
 from models import GPT, train_step
-
-import gpumemprof
 
 
 def calls_of(model, step) -> int:
@@ -85,7 +84,9 @@ def main() -> None:
             stop()
     middle = {name: statistics.median(values) for name, values in times.items()}
     print(f"torch {torch.__version__}, {allocations} allocations and {calls} module calls per step\n")
-    print("| form | µs per step | spread | over off, per allocation | over PyTorch's, per allocation | per module call |")
+    print(
+        "| form | µs per step | spread | over off, per allocation | over PyTorch's, per allocation | per module call |"
+    )
     print("|---|--:|--:|--:|--:|--:|")
     for name, values in times.items():
         quarters = statistics.quantiles(values, n=4)

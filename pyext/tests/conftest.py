@@ -41,7 +41,9 @@ def simulator() -> Path:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "device" in metafunc.fixturenames:
         found = pythons() or [None]
-        metafunc.parametrize("device", found, indirect=True, ids=[str(path).split("/")[-3] if path else "none" for path in found])
+        metafunc.parametrize(
+            "device", found, indirect=True, ids=[str(path).split("/")[-3] if path else "none" for path in found]
+        )
 
 
 class Device:
@@ -51,9 +53,18 @@ class Device:
         self.python = python
         self.tmp = tmp_path
 
-    def run(self, *arguments: str, simulated: tuple[str, ...] = (), code: int = 0, **environment: str) -> subprocess.CompletedProcess:
+    def run(
+        self, *arguments: str, simulated: tuple[str, ...] = (), code: int = 0, **environment: str
+    ) -> subprocess.CompletedProcess:
         """Runs ``python arguments``; checks the exit code."""
-        command = [sys.executable, str(simulator()), *(simulated or ("--capacity", "80GiB")), "--", self.python, *arguments]
+        command = [
+            sys.executable,
+            str(simulator()),
+            *(simulated or ("--capacity", "80GiB")),
+            "--",
+            self.python,
+            *arguments,
+        ]
         paths = [str(PACKAGE), str(PROGRAMS)]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment}
         done = subprocess.run(command, env=env, cwd=self.tmp, capture_output=True, text=True, timeout=300)

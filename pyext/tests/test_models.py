@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 import gpumemprof
+import pytest
 from conftest import PROGRAMS
 
 
@@ -18,6 +17,8 @@ def test_every_byte_of_the_peak_is_told(device, model):
     assert categories.requested_bytes == result["peak"]
     assert categories.unknown_bytes == 0
     table = snapshot.allocations(live_at="peak")
-    for layer, evidence, category, phase in zip(table["layer"], table["layer_evidence"], table["category"], table["phase"]):
+    for layer, evidence, category, phase in zip(
+        table["layer"], table["layer_evidence"], table["category"], table["phase"]
+    ):
         if category != "input" and phase != "optimizer":
             assert layer and evidence == "recorded", (layer, evidence, category, phase)

@@ -22,7 +22,11 @@ def test_an_uncaught_error_is_explained_and_stays_what_it_was(device):
     ours = [line for line in done.stderr.splitlines() if line.startswith("gpumemprof: ")]
     assert 5 <= len(ours) <= 10, ours
     folder = only_folder(device)
-    assert sorted(path.name for path in folder.iterdir()) == ["oom-1.gpumemprof.json", "oom-1.pickle", "report-oom-1.html"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "oom-1.gpumemprof.json",
+        "oom-1.pickle",
+        "report-oom-1.html",
+    ]
     sidecar = json.loads((folder / "oom-1.gpumemprof.json").read_text())
     assert sidecar["oom"]["outcome"] == "raised"
     assert sidecar["current"]["phase"] == "forward" and sidecar["current"]["step"] == 1

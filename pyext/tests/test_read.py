@@ -7,9 +7,8 @@ import pickle
 import subprocess
 import sys
 
-import pytest
-
 import gpumemprof
+import pytest
 from conftest import PACKAGE, shared
 
 
@@ -23,7 +22,14 @@ def small() -> dict:
         {"address": base, "size": 1024, "requested_size": 1000, "state": "active_allocated", "frames": []},
         {"address": base + 1024, "size": (2 << 20) - 1024, "requested_size": 0, "state": "inactive", "frames": []},
     ]
-    segment = {"device": 0, "address": base, "total_size": 2 << 20, "stream": 0, "segment_type": "small", "blocks": blocks}
+    segment = {
+        "device": 0,
+        "address": base,
+        "total_size": 2 << 20,
+        "stream": 0,
+        "segment_type": "small",
+        "blocks": blocks,
+    }
     trace = [
         event("segment_alloc", base, 2 << 20, 1),
         event("alloc", base, 1000, 2),
@@ -98,16 +104,28 @@ def test_without_torch_recording_says_so():
     try:
         import torch  # noqa: F401
     except ImportError:
-        done = subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True
+        )
         assert "PyTorch is not installed" in done.stdout
     else:
         pytest.skip("this interpreter has PyTorch")
 
 
 def test_the_command_is_the_same(path):
-    done = subprocess.run([sys.executable, "-m", "gpumemprof", "stats", "--json", str(path)], env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "gpumemprof", "stats", "--json", str(path)],
+        env={"PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and '"requested_peak_bytes": 6000' in done.stdout
-    assert subprocess.run([sys.executable, "-m", "gpumemprof", "nonsense"], env={"PYTHONPATH": str(PACKAGE)}, capture_output=True).returncode == 2
+    assert (
+        subprocess.run(
+            [sys.executable, "-m", "gpumemprof", "nonsense"], env={"PYTHONPATH": str(PACKAGE)}, capture_output=True
+        ).returncode
+        == 2
+    )
 
 
 def test_a_log_gives_its_verdict(tmp_path):
@@ -118,7 +136,12 @@ def test_a_log_gives_its_verdict(tmp_path):
     )
     (message,) = gpumemprof.oom_messages(log.read_text())
     assert (message["device"], message["class"], message["line"]) == (1, "fragmentation", 2)
-    done = subprocess.run([sys.executable, "-m", "gpumemprof", "oom", str(log)], env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "gpumemprof", "oom", str(log)],
+        env={"PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and "fragmentation" in done.stdout
 
 
@@ -128,12 +151,17 @@ def test_a_run_packs_into_one_file_and_out_again(path, tmp_path):
     (folder / "oom-1.pickle").write_bytes(path.read_bytes())
     sidecar = {
         "schema": "gpumemprof.sidecar/1",
-        "tensors": [{"device": 0, "address": 0x7F0000000000, "category": "parameter", "module": "head", "name": "head.weight"}],
+        "tensors": [
+            {"device": 0, "address": 0x7F0000000000, "category": "parameter", "module": "head", "name": "head.weight"}
+        ],
         "walks": [{"time_us": None, "tensors": [0]}],
     }
     (folder / "oom-1.gpumemprof.json").write_text(json.dumps(sidecar))
     packed = gpumemprof.pack(folder)
-    assert packed.name == "run.gpumem" and packed.read_bytes() == gpumemprof.pack(folder, tmp_path / "b.gpumem").read_bytes()
+    assert (
+        packed.name == "run.gpumem"
+        and packed.read_bytes() == gpumemprof.pack(folder, tmp_path / "b.gpumem").read_bytes()
+    )
     peak = gpumemprof.read(packed).peak("category", at="end").to_dict()
     assert peak == gpumemprof.read(folder / "oom-1.pickle").peak("category", at="end").to_dict() == {"parameter": 1000}
     names = sorted(gpumemprof.unpack(packed, tmp_path / "again"))
@@ -147,7 +175,12 @@ def test_real_snapshots_have_their_allocators_peaks():
     for line in (folder / "truth.jsonl").read_text().splitlines()[:12]:
         truth = json.loads(line)
         path = folder / truth["file"]
-        if not path.exists() or "ring" in truth["program"] or "late" in truth["program"] or path.stat().st_size > 30 << 20:
+        if (
+            not path.exists()
+            or "ring" in truth["program"]
+            or "late" in truth["program"]
+            or path.stat().st_size > 30 << 20
+        ):
             continue
         snapshot = gpumemprof.read(path)
         for device in snapshot.stats()["devices"]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 import gpumemprof
+import pytest
 from conftest import PROGRAMS
 
 
@@ -56,4 +55,6 @@ def test_parameters_have_their_names_and_sizes(device):
     assert "blocks.2.mlp.0.weight" in names and len(names) == 4 + 1 + 3 * 12
     assert by_category["gradient"] == names
     assert "blocks.0.ln1.weight.exp_avg" in by_category["optimizer_state"]
-    assert {tensor["module"] for tensor in sidecar["tensors"] if tensor["name"] == "blocks.2.mlp.0.weight"} == {"blocks.2.mlp.0"}
+    assert {tensor["module"] for tensor in sidecar["tensors"] if tensor["name"] == "blocks.2.mlp.0.weight"} == {
+        "blocks.2.mlp.0"
+    }

@@ -6,9 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
-
 import snapshots
+from playwright.sync_api import Page, sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -39,7 +39,9 @@ def training(layers: int = 12, name: str | None = None) -> dict:
     def event(action: str, address: int, size: int, frames: list[dict]) -> None:
         nonlocal time_us
         time_us += 250
-        events.append({"action": action, "addr": address, "size": size, "stream": 0, "time_us": time_us, "frames": frames})
+        events.append(
+            {"action": action, "addr": address, "size": size, "stream": 0, "time_us": time_us, "frames": frames}
+        )
 
     total = 256 * MIB
     event("segment_alloc", BASE, total, [])
@@ -47,7 +49,15 @@ def training(layers: int = 12, name: str | None = None) -> dict:
     for step in range(2):
         if step == 1:
             event("alloc", offset, 64 * MIB, stack("keep_everything", 99))
-            blocks.append({"address": offset, "size": 64 * MIB, "requested_size": 64 * MIB, "state": "active_allocated", "frames": stack("keep_everything", 99)})
+            blocks.append(
+                {
+                    "address": offset,
+                    "size": 64 * MIB,
+                    "requested_size": 64 * MIB,
+                    "state": "active_allocated",
+                    "frames": stack("keep_everything", 99),
+                }
+            )
             offset += 64 * MIB
         start = offset
         live = []
@@ -62,14 +72,36 @@ def training(layers: int = 12, name: str | None = None) -> dict:
         for address, size, frames in reversed(live):
             event("free_requested", address, size, frames)
             event("free_completed", address, size, frames)
-    blocks.append({"address": offset, "size": total - (offset - BASE), "requested_size": 0, "state": "inactive", "frames": []})
+    blocks.append(
+        {"address": offset, "size": total - (offset - BASE), "requested_size": 0, "state": "inactive", "frames": []}
+    )
     # The first pass starts where the 64 MiB block of the second one is.
     segment = {
-        "device": 0, "address": BASE, "total_size": total, "stream": 0, "segment_type": "large", "segment_pool_id": (0, 0),
-        "is_expandable": False, "allocated_size": 64 * MIB, "active_size": 64 * MIB, "requested_size": 64 * MIB, "blocks": blocks, "frames": [],
+        "device": 0,
+        "address": BASE,
+        "total_size": total,
+        "stream": 0,
+        "segment_type": "large",
+        "segment_pool_id": (0, 0),
+        "is_expandable": False,
+        "allocated_size": 64 * MIB,
+        "active_size": 64 * MIB,
+        "requested_size": 64 * MIB,
+        "blocks": blocks,
+        "frames": [],
     }
-    settings = {"PYTORCH_CUDA_ALLOC_CONF": "", "max_split_size": -1, "garbage_collection_threshold": 0.0, "expandable_segments": False}
-    return {"segments": [segment], "device_traces": [events], "allocator_settings": settings, "external_annotations": []}
+    settings = {
+        "PYTORCH_CUDA_ALLOC_CONF": "",
+        "max_split_size": -1,
+        "garbage_collection_threshold": 0.0,
+        "expandable_segments": False,
+    }
+    return {
+        "segments": [segment],
+        "device_traces": [events],
+        "allocator_settings": settings,
+        "external_annotations": [],
+    }
 
 
 def empty() -> dict:
@@ -80,4 +112,8 @@ def two_devices() -> dict:
     first, second = training(6), training(4)
     for segment in second["segments"]:
         segment["device"] = 1
-    return {**first, "segments": first["segments"] + second["segments"], "device_traces": first["device_traces"] + second["device_traces"]}
+    return {
+        **first,
+        "segments": first["segments"] + second["segments"],
+        "device_traces": first["device_traces"] + second["device_traces"],
+    }

@@ -1,9 +1,9 @@
 //! `gpumemprof oom FILE`: the verdict on each out-of-memory error, and what to change.
 
 use profiler_core::attribution::{Attribution, frame_label};
-use profiler_core::oom::{Advice, Certainty, OomVerdict, judge_all};
+use profiler_core::oom::{Advice, Certainty, MAX_JUDGED, OomVerdict, judge_all, oom_events};
 use profiler_core::replay::Replay;
-use profiler_core::snapshot::Snapshot;
+use profiler_core::snapshot::{DeviceId, Snapshot};
 use profiler_core::units;
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ struct Report<'a> {
     schema: &'static str,
     file: String,
     ooms: Vec<Failure>,
+    /// Earlier failures that were not judged, there being more than [`MAX_JUDGED`] on a device.
+    not_judged: u64,
     warnings: Vec<JsonWarning<'a>>,
 }
 
@@ -49,6 +51,12 @@ pub(super) fn run(arguments: &OomArguments) -> Result<(), CommandError> {
     if report.ooms.is_empty() {
         return output::line("no out-of-memory error was recorded in this file");
     }
+    if report.not_judged > 0 {
+        output::line(&format!(
+            "{} earlier failures are not shown: only the last {MAX_JUDGED} of a device are judged",
+            report.not_judged
+        ))?;
+    }
     report.ooms.iter().try_for_each(print)
 }
 
@@ -63,6 +71,7 @@ fn gather<'a>(
         schema: "gpumemprof.oom/1",
         file: file.to_owned(),
         ooms: failures(snapshot, replay, attribution, device_total),
+        not_judged: not_judged(snapshot, replay),
         warnings: output::json_warnings(snapshot, &replay.warnings),
     }
 }
@@ -104,6 +113,18 @@ fn run_on_text(arguments: &OomArguments, error: CommandError) -> Result<(), Comm
         return Err(error);
     }
     super::oom_log::run(arguments, messages)
+}
+
+fn not_judged(snapshot: &Snapshot, replay: &Replay) -> u64 {
+    let devices = replay.devices.iter();
+    let accelerators = devices.filter(|device| device.device != DeviceId::HOST);
+    accelerators
+        .map(|device| {
+            oom_events(snapshot, device)
+                .len()
+                .saturating_sub(MAX_JUDGED) as u64
+        })
+        .sum()
 }
 
 fn failures(

@@ -22,6 +22,12 @@ pub(super) fn run(arguments: &ReportArguments) -> Result<(), CommandError> {
             path.display()
         )));
     }
+    if is_same_file(&path, &arguments.input.file) {
+        return Err(CommandError::Usage(format!(
+            "the report would replace the snapshot {}: name another --output",
+            path.display()
+        )));
+    }
     let (snapshot, replay) = input::load(&arguments.input)?;
     let spinner = input::Bar::spinner(
         input::is_quick(&arguments.input, &snapshot),
@@ -44,6 +50,10 @@ pub(super) fn run(arguments: &ReportArguments) -> Result<(), CommandError> {
     write_whole(&path, page.as_bytes())?;
     drop(spinner);
     output::warn(&[&snapshot.warnings, &replay.warnings]);
+    if !is_file_to_be(&path) {
+        // It may be the standard output, where the page must stay alone.
+        return Ok(());
+    }
     output::line(&format!(
         "{} ({})",
         path.display(),
@@ -63,12 +73,34 @@ fn file_name(file: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Writes `bytes` so that `path` holds either all of them or what it held before.
+/// Whether both paths, links followed, lead to one file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// Whether `path` is a file, or nothing yet; not a device, a pipe or a folder.
+fn is_file_to_be(path: &Path) -> bool {
+    path.metadata().map_or(true, |metadata| metadata.is_file())
+}
+
+/// Writes `bytes` so that `path` holds either all of them or what it held before. A link is
+/// followed, and what is no file (`/dev/stdout`) is written to, not replaced.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     let failed = |source| CommandError::Write {
         path: path.to_owned(),
         source,
     };
+    if !is_file_to_be(path) {
+        let file = std::fs::OpenOptions::new().write(true).open(path);
+        return file
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(failed);
+    }
+    let followed = path.canonicalize();
+    let path = followed.as_deref().unwrap_or(path);
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

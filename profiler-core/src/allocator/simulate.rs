@@ -62,6 +62,12 @@ pub struct WhatIf {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SimulateError {
+    /// The file names more devices than PyTorch can have.
+    #[error(
+        "the snapshot has history of {0} devices; PyTorch can have no more than 128, so the file \
+         is damaged: take it again"
+    )]
+    TooManyDevices(usize),
     /// The file has no history of any device.
     #[error(
         "the snapshot has no allocation history to simulate: it has to be taken after \
@@ -157,7 +163,7 @@ pub fn simulate(
 /// The recordings of all devices with history.
 ///
 /// # Errors
-/// When there is none.
+/// When there is none, or for more than [`Snapshot::MAX_DEVICES`].
 pub fn recordings(snapshot: &Snapshot) -> Result<Vec<Recording>, SimulateError> {
     let mut devices: Vec<DeviceId> = snapshot
         .traces
@@ -169,6 +175,9 @@ pub fn recordings(snapshot: &Snapshot) -> Result<Vec<Recording>, SimulateError> 
     devices.dedup();
     if devices.is_empty() {
         return Err(SimulateError::NoHistory);
+    }
+    if devices.len() > Snapshot::MAX_DEVICES {
+        return Err(SimulateError::TooManyDevices(devices.len()));
     }
     Ok(devices
         .into_iter()

@@ -246,7 +246,7 @@ fn holders(
         let of_category = live.iter().filter(|&&id| device.category(id).0 == wanted);
         of_category
             .map(|&id| replay.allocations.get(id).block_size)
-            .sum()
+            .fold(0_u64, u64::saturating_add)
     };
     let mut add = |bytes: u64, title: &str, detail: String| {
         if bytes > 0 {
@@ -395,7 +395,12 @@ fn set_conf(snapshot: &Snapshot, option: &str) -> String {
     format!("PYTORCH_CUDA_ALLOC_CONF={}", all.join(","))
 }
 
-/// The verdicts on every recorded failure of `device`, oldest first, with advice.
+/// The most failures of a device that [`judge_all`] judges: each takes a walk over all live
+/// allocations and may take a simulation, and a program that retries can fail at every event.
+pub const MAX_JUDGED: usize = 32;
+
+/// The verdicts on the recorded failures of `replay`'s device, oldest first, with advice: on all,
+/// or the last [`MAX_JUDGED`] if there are more ([`super::oom_events`] names them all).
 #[must_use]
 pub fn judge_all(
     snapshot: &Snapshot,
@@ -406,8 +411,11 @@ pub fn judge_all(
     if replay.device == DeviceId::HOST {
         return Vec::new();
     }
-    let rows = super::oom_events(snapshot, replay).into_iter();
+    let rows = super::oom_events(snapshot, replay);
+    let skipped = rows.len().saturating_sub(MAX_JUDGED);
     let evidence = rows
+        .into_iter()
+        .skip(skipped)
         .filter_map(|row| super::OomEvidence::gather(snapshot, replay, row, device_total_bytes));
     evidence
         .map(|evidence| {

@@ -90,7 +90,9 @@ impl OomEvidence {
                     total_bytes: sum.total_bytes.saturating_add(free.total_bytes),
                     largest_bytes: sum.largest_bytes.max(free.largest_bytes),
                     gaps: sum.gaps + free.gaps,
-                    whole_segment_bytes: sum.whole_segment_bytes + free.whole_segment_bytes,
+                    whole_segment_bytes: sum
+                        .whole_segment_bytes
+                        .saturating_add(free.whole_segment_bytes),
                 },
             )
         };

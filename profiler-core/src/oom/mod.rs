@@ -5,7 +5,7 @@ mod evidence;
 mod message;
 mod verdict;
 
-pub use advice::{Advice, Certainty, advise, judge_all};
+pub use advice::{Advice, Certainty, MAX_JUDGED, advise, judge_all};
 pub use evidence::{OomEvidence, oom_events};
 pub use message::{Amount, MessageClass, OomMessage, ProcessUse, find_messages};
 pub use verdict::{OomClass, OomVerdict};

@@ -77,12 +77,21 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Replays every device of `snapshot`.
+    /// Replays every device of `snapshot`, of more than [`Snapshot::MAX_DEVICES`] the lowest numbered.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
         let rules = SizeRules::recorded(snapshot);
         let mut warnings = Warnings::default();
-        let devices = snapshot.devices().into_iter();
+        let devices = snapshot.devices();
+        if devices.len() > Snapshot::MAX_DEVICES {
+            let message = format!(
+                "the file names {} devices, more than PyTorch can have; only the first {} are shown",
+                devices.len(),
+                Snapshot::MAX_DEVICES
+            );
+            warnings.add(WarningKind::Truncated, message);
+        }
+        let devices = devices.into_iter().take(Snapshot::MAX_DEVICES);
         let devices = devices.map(|device| replay_device(snapshot, device, &rules, &mut warnings));
         let devices = devices.collect();
         Self { devices, warnings }

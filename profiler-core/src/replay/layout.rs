@@ -346,7 +346,7 @@ impl Finder<'_> {
         self.after_the_end();
         self.layout.unsure_blocks = self.unsure.len() as u64;
         let unsure_bytes = self.allocations.ids().filter_map(|id| self.unsure.get(&id));
-        self.layout.unsure_slack_bytes = unsure_bytes.sum();
+        self.layout.unsure_slack_bytes = unsure_bytes.copied().fold(0, u64::saturating_add);
     }
 
     /// Puts the blocks from before recording in place.

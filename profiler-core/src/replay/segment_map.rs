@@ -37,7 +37,9 @@ impl MappedSegment {
     /// Bytes of its gaps.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        self.gaps().map(|block| block.size).sum()
+        self.gaps()
+            .map(|block| block.size)
+            .fold(0, u64::saturating_add)
     }
 
     /// Its gaps, in address order.

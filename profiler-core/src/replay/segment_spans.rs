@@ -140,6 +140,12 @@ impl ExtentMap {
         self.ended.extend(self.live.into_values());
         self.ended
             .retain(|span| span.born < span.died && span.size > 0);
+        // No memory lies past the last address: what says so is no segment, and everything after
+        // this can rely on first and last byte.
+        let claimed = self.ended.len();
+        self.ended
+            .retain(|span| span.address.checked_add(span.size).is_some());
+        self.contradictions += (claimed - self.ended.len()) as u64;
         self.ended.sort_by_key(|span| (span.born, span.address));
         (self.ended, self.contradictions)
     }

@@ -75,7 +75,12 @@ pub(super) fn segment_map(
             .map(|mapped| columns(snapshot, mapped, kept))
             .collect(),
         left_out: left_out.len() as u64,
-        left_out_bytes: exact(left_out.iter().map(|mapped| mapped.segment.size).sum()),
+        left_out_bytes: exact(
+            left_out
+                .iter()
+                .map(|mapped| mapped.segment.size)
+                .fold(0, u64::saturating_add),
+        ),
     }
 }
 

@@ -58,6 +58,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The most devices that are analysed. PyTorch numbers devices with eight bits
+    /// (`c10/core/Device.h`, `DeviceIndex`), so only a made-up file has more; without a limit
+    /// each of its devices would cost a look at all segments, and a part of every report.
+    pub const MAX_DEVICES: usize = 256;
+
     /// Every device that has a trace or a segment, ascending; pinned host memory (−1) first.
     #[must_use]
     pub fn devices(&self) -> Vec<DeviceId> {

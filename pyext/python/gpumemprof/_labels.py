@@ -77,7 +77,7 @@ class _Record:
 
     __slots__ = ("backward", "extra", "forward", "generation", "head", "hook", "name", "ref")
 
-    def __init__(self, ref: Optional["weakref.ref[Any]"], name: str, extra: dict[str, Any]) -> None:
+    def __init__(self, ref: Optional[weakref.ref[Any]], name: str, extra: dict[str, Any]) -> None:
         self.ref = ref
         self.name = name
         self.extra = extra
@@ -115,8 +115,8 @@ class Labels:
         self.micro_batch = 0
         self.is_explicit = False
         """Whether the program numbers its steps itself."""
-        self.optimizers: "weakref.WeakSet[Any]" = weakref.WeakSet()
-        self.roots: list["weakref.ref[Any]"] = []
+        self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.roots: list[weakref.ref[Any]] = []
         self.before_optimizer: Optional[Callable[[Any], None]] = None
         self.on_step: Optional[Callable[[int], None]] = None
         self.on_activity: Optional[Callable[[], None]] = None
@@ -469,7 +469,9 @@ class Labels:
 def _shapes(inputs: Any, tensor: Any) -> list[str]:
     """Shapes and types of the tensors among a module's positional inputs: ``(8, 512)int64``."""
     return [
-        f"{tuple(value.shape)}{str(value.dtype).rpartition('.')[2]}" for value in inputs[:8] if isinstance(value, tensor)
+        f"{tuple(value.shape)}{str(value.dtype).rpartition('.')[2]}"
+        for value in inputs[:8]
+        if isinstance(value, tensor)
     ]
 
 
@@ -487,7 +489,10 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
 def _is_compiling(torch: Any) -> Callable[[], bool]:
     """Whether a compiler traces the hook instead of running it. In compiled regions the labels stay
     those of the module that was entered from outside."""
-    for holder, name in ((getattr(torch, "compiler", None), "is_compiling"), (getattr(torch, "_dynamo", None), "is_compiling")):
+    for holder, name in (
+        (getattr(torch, "compiler", None), "is_compiling"),
+        (getattr(torch, "_dynamo", None), "is_compiling"),
+    ):
         found = getattr(holder, name, None)
         if found is not None:
             return found

@@ -26,7 +26,7 @@ MOST_DUMPS = 3
 """Snapshots within ``PER_SECONDS``; further errors are only counted."""
 PER_SECONDS = 600.0
 
-_targets: list["OomWatch"] = []
+_targets: list[OomWatch] = []
 """Who the observer tells. PyTorch's observers cannot be detached, so one is attached for good and
 asks here."""
 _attached_in: Optional[int] = None
@@ -41,7 +41,7 @@ def _observe(device: int, requested: int, total: int, free: int) -> None:
 class OomWatch:
     """Watches one process for out-of-memory errors."""
 
-    def __init__(self, recorder: "Recorder") -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.process = os.getpid()
         self.count = 0
@@ -102,7 +102,9 @@ class OomWatch:
     def _handle(self, device: int, requested: int, total: int, free: int) -> None:
         started = time.monotonic()
         stack = [
-            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_stack() if not _is_ours(frame)
+            f"{frame.filename}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_stack()
+            if not _is_ours(frame)
         ][-32:]
         key = (device, requested, tuple(stack[-3:]))
         with self._lock:
@@ -152,7 +154,9 @@ class OomWatch:
             done.set()
             if snapshot is not None and self.recorder.wants_report:
                 try:
-                    say(f"report: {snapshot.report(path.with_name('report-' + path.stem + '.html'), device_total=whole)}")
+                    say(
+                        f"report: {snapshot.report(path.with_name('report-' + path.stem + '.html'), device_total=whole)}"
+                    )
                 except Exception as problem:
                     say(f"no report: {type(problem).__name__}: {problem}")
             finished.set()
@@ -243,7 +247,9 @@ def summary(snapshot: Snapshot, sidecar: dict[str, Any], device: int, total: Opt
             f"driver had {_size(evidence['device_free_bytes'])} free; {oom['title']}"
         )
     else:
-        lines.append(f"out of memory on device {device}: {_size(sidecar['oom']['driver_request_bytes'])} asked of the driver")
+        lines.append(
+            f"out of memory on device {device}: {_size(sidecar['oom']['driver_request_bytes'])} asked of the driver"
+        )
         lines.append("the failed request is not in the history (recording was off, or has been on only since)")
     stack = sidecar["oom"]["python_stack"]
     own = next((frame for frame in stack if not _is_library(frame)), None)
@@ -311,7 +317,9 @@ def surroundings(sidecar: dict[str, Any], device: Optional[int] = None) -> list[
         if device is not None and entry["device"] != device:
             continue
         if entry["process_outside_bytes"] is not None:
-            lines.append(f"outside PyTorch, in this process: {_size(entry['process_outside_bytes'])} (context, libraries, NCCL)")
+            lines.append(
+                f"outside PyTorch, in this process: {_size(entry['process_outside_bytes'])} (context, libraries, NCCL)"
+            )
         others = [one for one in entry["others"] or [] if one["used_bytes"]]
         if others:
             named = ", ".join(f"process {one['process']} {_size(one['used_bytes'])}" for one in others[:4])

@@ -83,7 +83,9 @@ def main(arguments: list[str]) -> int:
     verb, *rest = arguments
     parser = argparse.ArgumentParser(
         prog=f"gpumemprof {verb}",
-        description="Packs a run's folder into one .gpumem file." if verb == "pack" else "Gets a packed run's files back.",
+        description="Packs a run's folder into one .gpumem file."
+        if verb == "pack"
+        else "Gets a packed run's files back.",
     )
     parser.add_argument("source", help="a run's folder or a snapshot" if verb == "pack" else "a .gpumem file")
     parser.add_argument("--output", "-o", help="where to")

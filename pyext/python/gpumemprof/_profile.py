@@ -92,7 +92,7 @@ class Profile:
         self._path: Optional[Path] = None
         self._snapshot: Optional[Snapshot] = None
 
-    def __enter__(self) -> "Profile":
+    def __enter__(self) -> Profile:
         active = _recorder.current()
         if active is not None:
             # Enabled before: that recording goes on, and this one borrows it.
@@ -123,7 +123,7 @@ class Profile:
                 recorder.stop()
                 _recorder.set_current(None)
 
-    def start(self) -> "Profile":
+    def start(self) -> Profile:
         """Starts without a ``with``."""
         return self.__enter__()
 

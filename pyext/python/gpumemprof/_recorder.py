@@ -31,7 +31,7 @@ class Recorder:
     def __init__(
         self,
         *,
-        out: Union[str, "os.PathLike[str]"] = "gpumemprof-runs",
+        out: Union[str, os.PathLike[str]] = "gpumemprof-runs",
         model: Any = None,
         optimizer: Any = None,
         max_entries: int = DEFAULT_ENTRIES,

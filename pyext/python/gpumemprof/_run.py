@@ -32,16 +32,40 @@ def parser() -> argparse.ArgumentParser:
         description="Records a program, its children and its ranks; each gets its own folder.",
     )
     out.add_argument("--out", "-o", default="gpumemprof-runs", help="where the folders go (default: gpumemprof-runs)")
-    out.add_argument("--max-entries", type=int, default=DEFAULT_ENTRIES, metavar="N", help="events kept, the newest (default: %(default)s, at about 2 KB of host memory each)")
-    out.add_argument("--stacks", choices=["python", "all"], default="python", help="all: C++ frames too, at about twice the time per allocation")
+    out.add_argument(
+        "--max-entries",
+        type=int,
+        default=DEFAULT_ENTRIES,
+        metavar="N",
+        help="events kept, the newest (default: %(default)s, at about 2 KB of host memory each)",
+    )
+    out.add_argument(
+        "--stacks",
+        choices=["python", "all"],
+        default="python",
+        help="all: C++ frames too, at about twice the time per allocation",
+    )
     out.add_argument("--steps", metavar="STEPS", help="record these steps only: 10, 10-20, 10-, 10-100/5 or /5")
     out.add_argument("--signal", metavar="NAME", help="a signal that writes a snapshot now, as USR1")
-    out.add_argument("--oom-budget", type=float, default=20.0, metavar="SECONDS", help="how long an out-of-memory error may be held up (default: 20)")
-    out.add_argument("--sample-hz", type=float, default=10.0, metavar="HZ", help="how often NVML is asked; 0: never (default: 10)")
+    out.add_argument(
+        "--oom-budget",
+        type=float,
+        default=20.0,
+        metavar="SECONDS",
+        help="how long an out-of-memory error may be held up (default: 20)",
+    )
+    out.add_argument(
+        "--sample-hz", type=float, default=10.0, metavar="HZ", help="how often NVML is asked; 0: never (default: 10)"
+    )
     out.add_argument("--no-labels", action="store_true", help="do not label allocations with module, phase and step")
     out.add_argument("--no-report", action="store_true", help="no HTML report after an out-of-memory error")
     out.add_argument("--no-exit-snapshot", action="store_true", help="no snapshot when the program ends")
-    out.add_argument("command", nargs=argparse.REMAINDER, metavar="train.py | -- command", help="a Python script, or after -- any command")
+    out.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="train.py | -- command",
+        help="a Python script, or after -- any command",
+    )
     return out
 
 

@@ -37,7 +37,7 @@ class Schedule:
         return self.first == 0 and self.last is None and self.every == 1
 
     @classmethod
-    def parse(cls, text: str) -> "Schedule":
+    def parse(cls, text: str) -> Schedule:
         """Reads ``10``, ``10-20``, ``10-``, ``10-100/5`` (every fifth of them) or ``/5``."""
         span, _, every = text.partition("/")
         first, dash, last = span.partition("-")

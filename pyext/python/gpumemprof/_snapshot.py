@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import _native
 from ._files import write_whole
@@ -74,7 +75,7 @@ class Breakdown:
             out[group.name] = out.get(group.name, 0) + group.requested_bytes
         return out
 
-    def to_pandas(self) -> "pandas.DataFrame":
+    def to_pandas(self) -> pandas.DataFrame:
         """The groups as a data frame."""
         return _pandas().DataFrame([vars(group) for group in self.groups])
 
@@ -135,7 +136,7 @@ class Snapshot:
         """Single allocations as columns: all, or those live at a moment."""
         return self._raw.columns(device, None if live_at is None else str(live_at))
 
-    def to_pandas(self, *, live_at: Optional[str] = None, device: Optional[int] = None) -> "pandas.DataFrame":
+    def to_pandas(self, *, live_at: Optional[str] = None, device: Optional[int] = None) -> pandas.DataFrame:
         """Single allocations as a data frame (needs pandas): all, or those live at a moment."""
         columns = self.allocations(live_at=live_at, device=device)
         frame = _pandas().DataFrame(columns)

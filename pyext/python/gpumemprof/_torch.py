@@ -89,7 +89,9 @@ def _is_mps(torch: Any) -> bool:
 
 
 def _backend(torch: Any) -> Optional[str]:
-    get = getattr(torch.cuda, "get_allocator_backend", None) or getattr(torch.cuda.memory, "get_allocator_backend", None)
+    get = getattr(torch.cuda, "get_allocator_backend", None) or getattr(
+        torch.cuda.memory, "get_allocator_backend", None
+    )
     try:
         return str(get()) if get is not None else None
     except RuntimeError:

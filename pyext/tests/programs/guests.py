@@ -5,10 +5,9 @@ import os
 import signal
 import sys
 
+import gpumemprof
 import torch
 from models import GPT, counters, train_step
-
-import gpumemprof
 
 mode = sys.argv[1]
 out = {}

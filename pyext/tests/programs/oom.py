@@ -4,10 +4,9 @@ import json
 import sys
 import threading
 
+import gpumemprof
 import torch
 from models import GPT, train_step
-
-import gpumemprof
 
 mode, out = sys.argv[1], sys.argv[2]
 gpumemprof.enable(out)

@@ -3,10 +3,9 @@
 import json
 import sys
 
+import gpumemprof
 import torch
 from models import GPT, counters, train_step
-
-import gpumemprof
 
 model = GPT(checkpoint="checkpoint" in sys.argv).cuda()
 optimizer = torch.optim.AdamW(model.parameters())

@@ -24,4 +24,6 @@ loss = loss_of(model)
 nodes = graph(loss)
 loss.backward()
 gradients = [list(parameter.grad.shape) for parameter in model.parameters()]
-print(json.dumps({"counters": counters(), "events": events(memory._snapshot()), "graph": nodes, "gradients": gradients}))
+print(
+    json.dumps({"counters": counters(), "events": events(memory._snapshot()), "graph": nodes, "gradients": gradients})
+)

@@ -3,10 +3,9 @@
 import json
 import sys
 
+import gpumemprof
 import torch
 from models import counters
-
-import gpumemprof
 
 which = sys.argv[1]
 try:
