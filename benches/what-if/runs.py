@@ -131,7 +131,10 @@ def bert():
         hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024, vocab_size=8000
     )
     sides = [64, 256, 128, 384]
-    loss = lambda model, x, y: model(input_ids=x, labels=y).loss
+
+    def loss(model, x, y):
+        return model(input_ids=x, labels=y).loss
+
     train(
         transformers.BertForMaskedLM(config),
         lambda step: (tokens(16, sides[step]), tokens(16, sides[step])),

@@ -70,7 +70,7 @@ def events(snapshot):
     for event in snapshot["device_traces"][0]:
         if event["action"] == "snapshot":
             continue
-        place = first.setdefault(event["addr"] if "addr" in event else 0, len(first))
+        place = first.setdefault(event.get("addr", 0), len(first))
         out.append([event["action"], event["size"], event["stream"], place])
     return out
 

@@ -6,7 +6,7 @@ import sys
 import torch
 
 torch.cuda.init()
-from models import GPT, counters, events, graph, loss_of, train_step
+from models import GPT, counters, events, graph, loss_of, train_step  # noqa: E402
 
 mode, checkpoint = sys.argv[1], sys.argv[2] == "checkpoint"
 memory = torch.cuda.memory
