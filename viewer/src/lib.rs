@@ -26,7 +26,12 @@ pub mod table;
 pub mod text;
 pub mod timeline;
 pub mod tokens;
+#[cfg(target_arch = "wasm32")]
+mod web;
+mod window;
 pub mod worker;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{WindowError, run};
+#[cfg(target_arch = "wasm32")]
+pub use web::run_in_page;

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::app::{Session, Viewer};
-
-/// Where the session is kept.
-const SESSION: &str = "session";
+use crate::app::Viewer;
+use crate::window::Window;
 
 /// Why there is no window.
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +52,8 @@ pub fn run(paths: Vec<PathBuf>) -> Result<(), WindowError> {
     };
     let create = move |creation: &eframe::CreationContext<'_>| {
         let mut viewer = Viewer::new(&creation.egui_ctx);
-        if let Some(session) = creation
-            .storage
-            .and_then(|storage| eframe::get_value::<Session>(storage, SESSION))
-        {
-            viewer.restore(session);
-        }
         viewer.open_paths(paths);
-        Ok(Box::new(Window { viewer }) as Box<dyn eframe::App>)
+        Ok(Box::new(Window::new(viewer, creation.storage)) as Box<dyn eframe::App>)
     };
     eframe::run_native("gpumemprof", options, Box::new(create)).map_err(|error| {
         WindowError::Failed {
@@ -78,18 +70,4 @@ fn has_display() -> bool {
     }
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     is_set("DISPLAY") || is_set("WAYLAND_DISPLAY") || is_set("WAYLAND_SOCKET")
-}
-
-struct Window {
-    viewer: Viewer,
-}
-
-impl eframe::App for Window {
-    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
-        self.viewer.ui(ui);
-    }
-
-    fn save(&mut self, storage: &mut dyn eframe::Storage) {
-        eframe::set_value(storage, SESSION, &self.viewer.session());
-    }
 }

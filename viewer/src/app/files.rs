@@ -28,6 +28,13 @@ impl Viewer {
         for file in dropped {
             self.take_dropped(&file);
         }
+        #[cfg(target_arch = "wasm32")]
+        while let Ok((name, bytes)) = self.dropped.1.try_recv() {
+            match bytes {
+                Ok(bytes) => self.open(Origin::Bytes(name, bytes.into())),
+                Err(error) => self.failures.push((name, error)),
+            }
+        }
         #[cfg(not(target_arch = "wasm32"))]
         while let Some(path) = self.watch.changed() {
             self.open(Origin::Path(path));
@@ -53,6 +60,19 @@ impl Viewer {
     #[cfg(not(target_arch = "wasm32"))]
     fn take_dropped(&mut self, file: &egui::DroppedFileHandle) {
         self.open(Origin::Path(file.path().to_owned()));
+    }
+
+    /// The browser gives the bytes later.
+    #[cfg(target_arch = "wasm32")]
+    fn take_dropped(&mut self, file: &egui::DroppedFileHandle) {
+        let (file, sender) = (Arc::clone(file), self.dropped.0.clone());
+        let context = self.context.clone();
+        wasm_bindgen_futures::spawn_local(async move {
+            let name = file.path().display().to_string();
+            // The window may be gone.
+            sender.send((name, file.bytes_async().await)).ok();
+            context.request_repaint();
+        });
     }
 
     /// Shows `document`, in place of an earlier reading of the same file.

@@ -70,7 +70,17 @@ pub struct Viewer {
     saving: Vec<std::sync::mpsc::Receiver<(String, String)>>,
     #[cfg(not(target_arch = "wasm32"))]
     watch: watch::Watch,
+    /// Names and bytes of files that the browser reads.
+    #[cfg(target_arch = "wasm32")]
+    dropped: (
+        std::sync::mpsc::Sender<Dropped>,
+        std::sync::mpsc::Receiver<Dropped>,
+    ),
 }
+
+/// A dropped file's name, and its bytes or why there are none.
+#[cfg(target_arch = "wasm32")]
+type Dropped = (String, Result<Vec<u8>, String>);
 
 impl Viewer {
     /// A viewer without a file.
@@ -101,6 +111,8 @@ impl Viewer {
             saving: Vec::new(),
             #[cfg(not(target_arch = "wasm32"))]
             watch: watch::Watch::new(context),
+            #[cfg(target_arch = "wasm32")]
+            dropped: std::sync::mpsc::channel(),
         }
     }
 
