@@ -124,6 +124,7 @@ pub(crate) fn walk(
         map,
         allocations,
         placed: vec![false; allocations.len()],
+        pending: vec![false; allocations.len()],
         visit,
     };
     walker.start();
@@ -148,6 +149,9 @@ struct Walker<'a, V> {
     allocations: &'a Allocations,
     /// By row, whether the block is in the map now.
     placed: Vec<bool>,
+    /// By row, whether [`Change::FreeRequested`] was reported. Times do not tell: a free may be
+    /// requested and, the trace ending there, completed at one moment.
+    pending: Vec<bool>,
     visit: V,
 }
 
@@ -176,6 +180,7 @@ impl<V: FnMut(Step<'_>)> Walker<'_, V> {
             if self.placed[id.index()] {
                 self.report(0, Change::Born(id), false);
                 if self.allocations.get(id).free_requested == 0 {
+                    self.pending[id.index()] = true;
                     self.report(0, Change::FreeRequested(id), false);
                 }
             }
@@ -202,6 +207,7 @@ impl<V: FnMut(Step<'_>)> Walker<'_, V> {
     fn free_requested(&mut self, moment: Moment, id: AllocationId) {
         let block = self.allocations.get(id);
         if self.placed[id.index()] && block.free_requested == moment {
+            self.pending[id.index()] = true;
             self.report(moment, Change::FreeRequested(id), true);
         }
     }
@@ -212,7 +218,7 @@ impl<V: FnMut(Step<'_>)> Walker<'_, V> {
             return;
         }
         self.placed[id.index()] = false;
-        let was_pending = block.free_requested < moment;
+        let was_pending = self.pending[id.index()];
         self.report(moment, Change::Died { id, was_pending }, is_complete);
     }
 

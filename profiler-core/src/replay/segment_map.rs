@@ -74,10 +74,10 @@ pub(super) fn at(replay: &DeviceReplay, moment: Moment) -> Vec<MappedSegment> {
         let mut blocks = Vec::new();
         let mut at = segment.address;
         while let Some((id, block)) = live.next_if(|(_, block)| block.address < segment.end()) {
-            let end = block.address.saturating_add(block.block_size);
-            if block.address < at || end > segment.end() {
+            let end = block.address.checked_add(block.block_size);
+            let Some(end) = end.filter(|&end| block.address >= at && end <= segment.end()) else {
                 continue;
-            }
+            };
             push_gap(&mut blocks, at, block.address);
             let pending = block.is_pending_at(moment);
             let used_by = if pending {
