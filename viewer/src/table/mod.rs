@@ -30,19 +30,24 @@ pub struct TableState {
 }
 
 /// Widths of the columns in points; the last takes what is left.
-const WIDTHS: [f32; 9] = [126.0, 84.0, 84.0, 82.0, 82.0, 98.0, 60.0, 110.0, 190.0];
-/// What is left for the last column at least, in points: the others shrink for it.
-const LAST_WIDTH: f32 = 230.0;
+const WIDTHS: [f32; 9] = [118.0, 92.0, 92.0, 84.0, 84.0, 92.0, 50.0, 110.0, 190.0];
+/// How many of them, from the left, hold numbers: those never shrink, because a number that is
+/// cut off reads as another number.
+const NUMBERS: usize = 7;
+/// What is left for the last column at least, in points: columns of text shrink for it.
+const LAST_WIDTH: f32 = 200.0;
 
 /// Each column's width in a table as wide as `all`.
 fn widths(all: f32) -> [f32; 10] {
-    let sum: f32 = WIDTHS.iter().sum();
-    let scale = ((all - LAST_WIDTH) / sum).clamp(0.3, 1.0);
     let mut out = [0.0; 10];
-    for (out, width) in out.iter_mut().zip(WIDTHS) {
-        *out = width * scale;
+    let (numbers, texts) = WIDTHS.split_at(NUMBERS);
+    let fixed: f32 = numbers.iter().sum();
+    let wanted: f32 = texts.iter().sum();
+    let scale = ((all - fixed - LAST_WIDTH) / wanted).clamp(0.3, 1.0);
+    for (at, (out, width)) in out.iter_mut().zip(WIDTHS).enumerate() {
+        *out = if at < NUMBERS { width } else { width * scale };
     }
-    out[9] = (all - sum * scale).max(0.0);
+    out[9] = (all - fixed - wanted * scale).max(0.0);
     out
 }
 
@@ -246,7 +251,7 @@ fn row_ui(
         left += width;
         let text = cell(subject, id, column);
         let painter = ui.painter().with_clip_rect(place.shrink2(vec2(3.0, 0.0)));
-        let is_number = index < 7;
+        let is_number = index < NUMBERS;
         let (at, align) = if is_number {
             (place.right_center() - vec2(6.0, 0.0), Align2::RIGHT_CENTER)
         } else {
@@ -269,4 +274,19 @@ fn row_ui(
         )
     });
     response.clicked()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_width_and_the_columns_fill_the_table() {
+        for all in [720.0, 935.0, 1200.0, 3500.0] {
+            let widths = widths(all);
+            assert_eq!(widths[..NUMBERS], WIDTHS[..NUMBERS]);
+            let sum: f32 = widths.iter().sum();
+            assert!((sum - all).abs() < 0.1, "{all}: {sum}");
+        }
+    }
 }
