@@ -13,4 +13,4 @@ pytest=(.venv/bin/python -m pytest --quiet)
 export GPUMEMPROF_TORCH_PYTHONS="$root/.venv/torch-2.15/bin/python:$root/.venv/torch-2.6/bin/python"
 "${pytest[@]}" tests
 "${pytest[@]}" simgpu/tests
-"${pytest[@]}" pyext/tests
+PYTHONPATH="$root/pyext/python" "${pytest[@]}" pyext/tests
