@@ -11,6 +11,7 @@ use profiler_core::read::{self, Progress, ReadOptions};
 use profiler_core::replay::{DeviceReplay, Replay};
 use profiler_core::sidecar::Sidecar;
 use profiler_core::snapshot::{DeviceId, Snapshot};
+use profiler_core::units;
 
 use crate::CommandError;
 use crate::args::FileArguments;
@@ -266,5 +267,24 @@ pub fn pick_device(replay: &Replay, device: Option<i32>) -> Result<&DeviceReplay
         None => replay.busiest().ok_or_else(|| {
             CommandError::NotThere(format!("no accelerator in this file; it has {}", known()))
         }),
+    }
+}
+
+/// Checks the memory that the user says a device has against what the file shows.
+///
+/// # Errors
+/// [`CommandError::Usage`] if PyTorch alone held more on a device.
+pub fn check_device_total(total: Option<u64>, replay: &Replay) -> Result<(), CommandError> {
+    let accelerators = replay.devices.iter();
+    let accelerators = accelerators.filter(|device| device.device != DeviceId::HOST);
+    let most = accelerators.map(|device| device.reserved.peak().1).max();
+    match (total, most) {
+        (Some(total), Some(most)) if total < most => Err(CommandError::Usage(format!(
+            "--device-total is {}, but PyTorch alone held {} on a device of this file; give the \
+             memory of the whole device",
+            units::bytes(total),
+            units::bytes(most)
+        ))),
+        _ => Ok(()),
     }
 }

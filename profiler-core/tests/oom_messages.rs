@@ -12,8 +12,8 @@ fn check(found: &OomMessage, key: &str, expected: &Value, text: &str) {
         "total" => found.total,
         "free" => found.free,
         "allocated" => found.allocated,
-        "reserved" | "cached" => found.reserved,
-        "reserved_unallocated" => found.reserved_unallocated,
+        "reserved" => found.reserved,
+        "cached" | "reserved_unallocated" => found.reserved_unallocated,
         "private_pools" => found.private_pools,
         "this_process" => found.this_process,
         "gpu" => {

@@ -80,8 +80,8 @@ fn print(device: &DeviceAdvice) -> Result<(), CommandError> {
     let bound = &device.bound;
     let recorded = device.recorded.reserved_peak_bytes;
     output::line(&format!(
-        "live bytes need {} at least; a placement that knows the future takes {}: between {} and \
-         {} of the recorded peak could be avoided",
+        "live bytes need {} at least; a placement that knows the future takes {}: {} of the \
+         recorded peak can be avoided, and no more than {}",
         units::bytes(bound.load_bytes),
         units::bytes(bound.packing_bytes),
         units::bytes(recorded.saturating_sub(bound.packing_bytes)),

@@ -40,6 +40,7 @@ pub(super) fn run(arguments: &OomArguments) -> Result<(), CommandError> {
         Ok(loaded) => loaded,
         Err(error) => return run_on_text(arguments, error),
     };
+    input::check_device_total(arguments.device_total, &replay)?;
     let attribution = Attribution::new(&snapshot, &replay);
     let file = arguments.input.file.display().to_string();
     let total = arguments.device_total;

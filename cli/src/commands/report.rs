@@ -33,6 +33,7 @@ pub(super) fn run(arguments: &ReportArguments) -> Result<(), CommandError> {
         input::is_quick(&arguments.input, &snapshot),
         "writing the report",
     );
+    input::check_device_total(arguments.device_total, &replay)?;
     let attribution = Attribution::new(&snapshot, &replay);
     let page = html(
         &ReportInput {

@@ -57,7 +57,9 @@ pub fn advise(
     surroundings(verdict, &mut list);
     for advice in &mut list {
         if advice.certainty != Certainty::Simulated {
-            advice.is_enough = advice.frees_bytes >= verdict.missing_bytes;
+            // Where gaps were the trouble, freed bytes need not lie where the request can go.
+            advice.is_enough =
+                !verdict.class.is_fragmentation() && advice.frees_bytes >= verdict.missing_bytes;
         }
     }
     // What addresses the class comes first, then what frees most.
@@ -254,10 +256,11 @@ fn holders(
         }
     };
     let activations = held(Category::Activation);
-    let shrink = if activations > verdict.missing_bytes && verdict.missing_bytes > 0 {
+    let is_capacity = verdict.class == OomClass::Capacity;
+    let shrink = if is_capacity && activations > verdict.missing_bytes {
         format!(
-            " If activations grow in proportion to the batch, {} less of it is enough (an \
-             estimate: it supposes that proportion).",
+            " If activations grow in proportion to the batch, {} less of it frees the missing \
+             bytes (an estimate: it supposes that proportion and no gaps).",
             units::percent(verdict.missing_bytes, activations)
         )
     } else {
@@ -329,7 +332,7 @@ fn largest_line(
     Some(advice(
         format!("Look at {}", top.label),
         format!(
-            "This line alone holds {} in {} allocations, {} of what is in use.",
+            "This line alone holds {} in {} allocations, {} of the bytes requested.",
             units::bytes(top.sums.block),
             top.sums.count,
             units::percent(top.sums.requested, lines.total.requested)

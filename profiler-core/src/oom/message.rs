@@ -310,9 +310,12 @@ fn parse_allocator(backend: &str, text: &str) -> OomMessage {
             .or_else(|| before(" is allocated by PyTorch"))
             .or_else(|| before(" allocated by PyTorch"))
             .or_else(|| after("MPS allocated: ")),
-        // "cached" is what versions before 1.4 called "reserved".
-        reserved: before(" reserved in total by PyTorch").or_else(|| before(" cached)")),
-        reserved_unallocated: before(" is reserved by PyTorch but unallocated"),
+        reserved: before(" reserved in total by PyTorch"),
+        // "cached" of versions before 1.4 is what is reserved beyond what is allocated
+        // (`amount_cached - amount_allocated`, THCCachingAllocator.cpp and
+        // CUDACachingAllocator.cpp of 1.0 to 1.3).
+        reserved_unallocated: before(" is reserved by PyTorch but unallocated")
+            .or_else(|| before(" cached)")),
         private_pools: before(" allocated in private pools"),
         this_process: before(" memory in use").filter(|_| text.contains("this process has ")),
         allowed: before(" allowed").or_else(|| after("max allowed: ")),

@@ -273,7 +273,10 @@ impl Subject<'_> {
             if replay.event_count() == 0 {
                 return "as the file was written".to_owned();
             }
-            format!("after event {}", units::count(u64::from(moment)))
+            match moment.checked_sub(1) {
+                Some(row) => format!("after event {}", units::count(u64::from(row))),
+                None => "before the first event".to_owned(),
+            }
         };
         let (peak_moment, peak) = replay.requested.peak();
         let reserved = &history.at_reserved_peak;
@@ -380,7 +383,7 @@ fn lead_of(verdict: &OomVerdict) -> String {
             "{wanted} were asked for and the GPU had {device_free} free: a limit, not a lack of memory."
         ),
         _ => format!(
-            "{wanted} were asked for and {} were free inside PyTorch, but the largest piece that fits is {largest}.",
+            "{wanted} were asked for and {} were free inside PyTorch, but the largest gap it could use is {largest}.",
             units::bytes(evidence.parts.free_bytes())
         ),
     }
@@ -391,7 +394,7 @@ fn missing_of(verdict: &OomVerdict) -> String {
     match verdict.class {
         OomClass::Limit => "Enough was free.".to_owned(),
         class if class.is_fragmentation() => {
-            format!("{missing} more in one compatible piece would have been enough.")
+            format!("{missing} more free on the GPU would have been enough.")
         }
         _ => format!("{missing} were missing."),
     }

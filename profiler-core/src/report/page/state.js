@@ -101,7 +101,7 @@ function setDevice(device) {
 function momentName(moment) {
   const { device } = state;
   const named = device.named.find((known) => known.moment === moment);
-  const where = `after event ${count(moment)} of ${count(device.events)}`;
+  const where = moment === 0 ? "before the first event" : `after event ${count(moment - 1)} of ${count(device.events)}`;
   const time = device.times ? `, ${duration(timeAt(device, moment))} from the start` : "";
   if (device.events === 0) return "the state in the file";
   return named ? `${named.name} · ${where}${time}` : `${where}${time}`;
