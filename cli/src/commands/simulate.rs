@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use profiler_core::allocator::{
-    Change, CurvePoint, DeviceSimulation, Ending, SimulateError, Simulation, Summary, WhatIf,
-    simulate,
+    Capacity, Change, CurvePoint, DeviceSimulation, Ending, Recording, SimulateError, Simulation,
+    Summary, WhatIf, recordings, simulate_recordings,
 };
 use profiler_core::attribution::{Attribution, Phase};
 use profiler_core::replay::Replay;
@@ -70,7 +70,9 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<(), CommandError> {
         ..WhatIf::default()
     };
     let mut bar = input::Bar::new(arguments.input.quiet);
-    let simulation = simulate(&snapshot, &what_if, &mut |done, all| {
+    let recordings = recordings(&snapshot).map_err(refused)?;
+    check_capacity(arguments.capacity, &recordings)?;
+    let simulation = simulate_recordings(&snapshot, &recordings, &what_if, &mut |done, all| {
         bar.steps("simulating", done, all);
         ControlFlow::Continue(())
     })
@@ -87,6 +89,28 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<(), CommandError> {
     }
     output::warn(&[&snapshot.warnings]);
     print(&simulation)
+}
+
+/// A recording that begins with more memory held than the simulated device has cannot tell how
+/// the program would have got there.
+fn check_capacity(capacity: Capacity, recordings: &[Recording]) -> Result<(), CommandError> {
+    let Capacity::Bytes(capacity) = capacity else {
+        return Ok(());
+    };
+    for recording in recordings {
+        let held = recording.program.start.held_bytes();
+        if held > capacity {
+            return Err(CommandError::NotThere(format!(
+                "device {}: the recording begins with {} already reserved, more than the {} asked \
+                 for, and does not tell how the program got there; record from the first \
+                 allocation on, or simulate at least that much",
+                recording.program.device,
+                units::bytes(held),
+                units::bytes(capacity)
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Settings that PyTorch would refuse are bad usage; a file without history is not.

@@ -80,20 +80,6 @@ pub enum SimulateError {
     /// There is no caching allocator with this backend.
     #[error("backend:cudaMallocAsync has no caching allocator to simulate: the driver decides")]
     MallocAsync,
-    /// The recording begins with more memory held than the simulated device has.
-    #[error(
-        "device {device}: the recording begins with {held_bytes} bytes already reserved, more than \
-         the {capacity_bytes} bytes asked for, and does not tell how the program got there: record \
-         from the first allocation on, or simulate at least that much"
-    )]
-    StartsAbove {
-        /// The device.
-        device: DeviceId,
-        /// What was reserved when the recording began.
-        held_bytes: u64,
-        /// The capacity asked for.
-        capacity_bytes: u64,
-    },
     /// The caller asked to stop.
     #[error("stopped")]
     Stopped,
@@ -345,16 +331,6 @@ fn one_device(
 ) -> Result<DeviceSimulation, SimulateError> {
     let program = what_if.changed(&recording.program);
     let capacity = what_if.capacity(snapshot, recording);
-    if let Capacity::Bytes(capacity_bytes) = what_if.capacity {
-        let held_bytes = recording.program.start.held_bytes();
-        if held_bytes > capacity_bytes {
-            return Err(SimulateError::StartsAbove {
-                device: recording.program.device,
-                held_bytes,
-                capacity_bytes,
-            });
-        }
-    }
     let version = what_if.version_for(snapshot);
     let device = new_device(capacity, settings, what_if.memory_fraction, version);
     let mut curve = Vec::new();
