@@ -68,9 +68,11 @@ def test_keys_pan_zoom_and_jump(opened, oom_report):
     full = visible(page)
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowUp")
+    session.settle()
     zoomed = visible(page)
     assert zoomed[1] - zoomed[0] < full[1] - full[0]
     page.keyboard.press("ArrowRight")
+    session.settle()
     assert visible(page)[0] > zoomed[0]
     page.keyboard.press("p")
     session.settle()

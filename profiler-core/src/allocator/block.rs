@@ -1,6 +1,6 @@
 //! Blocks: the pieces a segment is divided into, kept in one slab.
 
-/// A row of [`Blocks`].
+/// A row of the allocator's table of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockId(pub(super) u32);
 

@@ -23,7 +23,7 @@ pub enum Collection {
 
 /// The device driver as the allocator sees it.
 ///
-/// [`Device`] answers from a capacity. The replay of a recording answers from the recording, and
+/// [`Device`](super::Device) answers from a capacity. The replay of a recording answers from the recording, and
 /// compares.
 pub trait Driver {
     /// `cudaMalloc`: the address of `size` new bytes, None when there is no room.

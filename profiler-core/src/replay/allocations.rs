@@ -37,7 +37,7 @@ pub struct Allocation {
     /// Bytes the program asked for.
     pub requested: u64,
     /// Bytes of the block it was given: rounded up, and the whole free block where the allocator
-    /// does not split. 0 until [`super::layout`] has run.
+    /// does not split. 0 until the layout is known.
     pub block_size: u64,
     /// First moment at which it was live; 0 if before recording.
     pub born: Moment,
