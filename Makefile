@@ -11,7 +11,7 @@ demo: setup-build
 	cargo build --release --locked
 	mkdir -p out
 	$(COMMAND) oom $(SAMPLE)
-	$(COMMAND) report $(SAMPLE) --force --output $(REPORT)
+	$(COMMAND) report $(SAMPLE) --output $(REPORT)
 	@echo
 	@echo "The report: $(CURDIR)/$(REPORT)"
 	@scripts/open.sh $(REPORT) $(SAMPLE)

@@ -61,7 +61,7 @@ pub struct ReportArguments {
     /// Where to write the report; by default beside the snapshot, with `.html` added.
     #[arg(long, short, value_name = "HTML")]
     pub output: Option<PathBuf>,
-    /// Overwrite an existing report.
+    /// Overwrite a page that is beside the snapshot already; one named by --output always is.
     #[arg(long, short)]
     pub force: bool,
     /// Replace paths, user and host names by neutral words.

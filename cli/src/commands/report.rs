@@ -16,7 +16,8 @@ pub(super) fn run(arguments: &ReportArguments) -> Result<(), CommandError> {
         .output
         .clone()
         .unwrap_or_else(|| beside(&arguments.input.file));
-    if path.exists() && !arguments.force {
+    // A path the user names is the user's to overwrite, as with any compiler's -o.
+    if arguments.output.is_none() && path.exists() && !arguments.force {
         return Err(CommandError::NotThere(format!(
             "{} exists already; --force overwrites it, --output names another",
             path.display()
