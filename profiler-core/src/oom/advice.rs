@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::allocator::{Recording, WhatIf, simulate_recordings};
 use crate::attribution::{Attribution, By, Category};
-use crate::replay::DeviceReplay;
+use crate::replay::{AllocationId, DeviceReplay};
 use crate::snapshot::{DeviceId, Snapshot};
 use crate::units;
 
@@ -311,7 +311,7 @@ fn holders(
             units::bytes(temporaries)
         ),
     );
-    if let Some(largest) = largest_line(snapshot, replay, attribution, verdict) {
+    if let Some(largest) = largest_line(snapshot, replay, attribution, &live) {
         list.push(largest);
     }
 }
@@ -321,10 +321,9 @@ fn largest_line(
     snapshot: &Snapshot,
     replay: &DeviceReplay,
     attribution: &Attribution,
-    verdict: &OomVerdict,
+    live: &[AllocationId],
 ) -> Option<Advice> {
-    let live = replay.live_at(verdict.evidence.moment);
-    let lines = attribution.breakdown(snapshot, replay, &live, By::Line);
+    let lines = attribution.breakdown(snapshot, replay, live, By::Line);
     let top = lines.groups.iter().find(|group| !group.is_unknown)?;
     if top.sums.requested.saturating_mul(10) < lines.total.requested {
         return None;
