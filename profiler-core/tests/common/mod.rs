@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
+pub mod both;
 pub mod encode;
 pub mod naive;
 pub mod tree;

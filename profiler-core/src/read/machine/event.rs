@@ -1,19 +1,26 @@
 //! Trace entries: from a dict's pairs to a row of the columns.
 
 use super::notes::Shape;
-use super::{Machine, Value, Word};
+use super::{MAX_VALUES, Machine, NO_ID, Value, Word};
 use crate::snapshot::{Event, Events, StackId, StringId, WarningKind};
 
 impl Machine {
     /// The row of a trace entry.
     pub(super) fn seal_event(&mut self, start: usize, end: usize) -> Value {
+        // Nothing that makes the row touches the scratch.
+        let pairs = std::mem::take(&mut self.pairs);
+        let value = self.event_of(pairs.get(start..end).unwrap_or(&[]));
+        self.pairs = pairs;
+        value
+    }
+
+    /// The row of a trace entry with these pairs.
+    fn event_of(&mut self, pairs: &[(StringId, Value)]) -> Value {
         let mut event = Event::default();
         let mut unknown_action = None;
         let mut cpp_stack = StackId::EMPTY;
         let mut keys = 0_u64;
-        // Nothing below touches the scratch.
-        let pairs = std::mem::take(&mut self.pairs);
-        for &(key, value) in pairs.get(start..end).unwrap_or(&[]) {
+        for &(key, value) in pairs {
             let Some(word) = Word::of(key) else {
                 self.notes
                     .add_text(WarningKind::UnknownKey, Shape::Event, key);
@@ -62,7 +69,6 @@ impl Machine {
                     .add_text(WarningKind::UnknownKey, Shape::Event, key),
             }
         }
-        self.pairs = pairs;
         event.stack = self.merge_stacks(event.stack, cpp_stack, Shape::Event);
         if let Some(name) = unknown_action {
             self.notes
@@ -96,6 +102,45 @@ impl Machine {
             return Value::None;
         }
         Value::Events { trace, row, len: 1 }
+    }
+
+    /// Whether a dict that is an item of a list and has this key is a trace entry.
+    #[inline]
+    pub(crate) fn tells_an_entry(key: StringId) -> bool {
+        key == Word::Action.id()
+    }
+
+    /// Whether so many more values can be pushed, stored and opened.
+    #[inline]
+    pub(crate) fn has_room(&self, values: usize) -> bool {
+        self.stack.len() + values < MAX_VALUES
+            && self.opens.len() + values < MAX_VALUES
+            && self.pairs.len() + values < MAX_VALUES
+            && self.memo.next_id() + values < NO_ID as usize
+    }
+
+    /// A trace entry with these pairs, read as a whole, that another dict follows: what opening,
+    /// filling and finishing it does.
+    #[inline]
+    pub(crate) fn add_entry(&mut self, pairs: &[(StringId, Value)], fence: usize) -> Value {
+        let value = self.event_of(pairs);
+        self.push_merged(value, fence);
+        value
+    }
+
+    /// The pair of two numbers; None if one is negative.
+    #[inline]
+    pub(crate) fn pair_of(&mut self, a: i64, b: i64) -> Option<u32> {
+        Some(self.pair_id(u64::try_from(a).ok()?, u64::try_from(b).ok()?))
+    }
+
+    /// The handle of a string that is likely the one asked for last; None if it is not UTF-8.
+    #[inline]
+    pub(crate) fn repeated_text(&mut self, text: &[u8]) -> Option<StringId> {
+        if self.strings.get(self.last_text).as_bytes() != text {
+            self.last_text = self.strings.intern(std::str::from_utf8(text).ok()?);
+        }
+        Some(self.last_text)
     }
 
     /// The frames of a dict; those of the C++ side stand in where there are no others (2.0).

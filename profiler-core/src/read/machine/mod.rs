@@ -121,6 +121,7 @@ pub(crate) struct Machine {
     frames: FrameTable,
     stacks: StackTable,
     streams: StreamTable,
+    last_text: StringId,
     last_stream: (i64, StreamId),
     number_pairs: Vec<(u64, u64)>,
     last_pair: ((u64, u64), u32),
@@ -167,6 +168,7 @@ impl Machine {
             frames: FrameTable::default(),
             stacks: StackTable::default(),
             streams: StreamTable::default(),
+            last_text: StringId::EMPTY,
             last_stream: (0, StreamId::DEFAULT),
             number_pairs: vec![(0, 0)],
             last_pair: ((0, 0), 0),
@@ -265,7 +267,7 @@ impl Machine {
     /// a container cannot be its key. Finishing it now keeps the stack short where a writer puts
     /// a whole list between one MARK and one APPENDS.
     #[inline]
-    fn settle(&mut self, fence: usize) {
+    pub(crate) fn settle(&mut self, fence: usize) {
         if self.stack.len() <= fence {
             return;
         }
@@ -674,8 +676,14 @@ impl Machine {
     /// The handle of two numbers.
     #[inline]
     fn pair(&mut self, a: u64, b: u64) -> Value {
+        Value::Pair(self.pair_id(a, b))
+    }
+
+    /// The row of two numbers.
+    #[inline]
+    fn pair_id(&mut self, a: u64, b: u64) -> u32 {
         if self.last_pair.0 == (a, b) {
-            return Value::Pair(self.last_pair.1);
+            return self.last_pair.1;
         }
         let next = self.number_pairs.len() as u32;
         let id = *self.number_pair_ids.entry((a, b)).or_insert(next);
@@ -683,6 +691,6 @@ impl Machine {
             self.number_pairs.push((a, b));
         }
         self.last_pair = ((a, b), id);
-        Value::Pair(id)
+        id
     }
 }

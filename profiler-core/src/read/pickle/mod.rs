@@ -1,5 +1,6 @@
 //! Pickles: one pass over the bytes, opcode by opcode, driving the [`Machine`].
 
+mod ahead;
 mod number;
 mod opcode;
 mod source;
@@ -9,6 +10,7 @@ mod text;
 use super::machine::{Fault, Machine, Value};
 use super::{Progress, ReadError, ReadOptions, Report};
 use crate::snapshot::{Snapshot, WarningKind};
+use ahead::Ahead;
 use opcode as op;
 use source::Source;
 use stacks::RawStacks;
@@ -28,6 +30,8 @@ pub(super) fn read(
         marks: Vec::new(),
         fence: 0,
         stacks: RawStacks::default(),
+        ahead: Ahead::default(),
+        ahead_is_on: options.read_ahead,
         max_depth: options.max_depth,
     };
     let mut next_report = STEP;
@@ -85,6 +89,8 @@ struct Reader<'a> {
     /// The topmost mark, below which no operation may reach; 0 without one.
     fence: usize,
     stacks: RawStacks,
+    ahead: Ahead,
+    ahead_is_on: bool,
     max_depth: u32,
 }
 
@@ -141,7 +147,11 @@ impl Reader<'_> {
                 let mark = self.pop_mark()?;
                 self.machine.append_items(mark, self.fence)?;
             }
-            op::EMPTY_DICT => self.machine.open_dict(self.fence)?,
+            op::EMPTY_DICT => {
+                if !(self.ahead_is_on && self.read_ahead()) {
+                    self.machine.open_dict(self.fence)?;
+                }
+            }
             op::EMPTY_LIST => self.machine.open_list(self.fence)?,
             op::SETITEM => self.machine.set_item(self.fence)?,
             op::APPEND => self.machine.append(self.fence)?,
