@@ -12,6 +12,7 @@
 pub mod both;
 pub mod encode;
 pub mod naive;
+pub mod pipeline;
 pub mod tree;
 
 use std::path::{Path, PathBuf};

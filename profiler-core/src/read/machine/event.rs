@@ -1,7 +1,7 @@
 //! Trace entries: from a dict's pairs to a row of the columns.
 
 use super::notes::Shape;
-use super::{MAX_VALUES, Machine, NO_ID, Value, Word};
+use super::{Machine, Value, Word};
 use crate::snapshot::{Event, Events, StackId, StringId, WarningKind};
 
 impl Machine {
@@ -110,15 +110,6 @@ impl Machine {
         key == Word::Action.id()
     }
 
-    /// Whether so many more values can be pushed, stored and opened.
-    #[inline]
-    pub(crate) fn has_room(&self, values: usize) -> bool {
-        self.stack.len() + values < MAX_VALUES
-            && self.opens.len() + values < MAX_VALUES
-            && self.pairs.len() + values < MAX_VALUES
-            && self.memo.next_id() + values < NO_ID as usize
-    }
-
     /// A trace entry with these pairs, read as a whole, that another dict follows: what opening,
     /// filling and finishing it does.
     #[inline]
@@ -126,21 +117,6 @@ impl Machine {
         let value = self.event_of(pairs);
         self.push_merged(value, fence);
         value
-    }
-
-    /// The pair of two numbers; None if one is negative.
-    #[inline]
-    pub(crate) fn pair_of(&mut self, a: i64, b: i64) -> Option<u32> {
-        Some(self.pair_id(u64::try_from(a).ok()?, u64::try_from(b).ok()?))
-    }
-
-    /// The handle of a string that is likely the one asked for last; None if it is not UTF-8.
-    #[inline]
-    pub(crate) fn repeated_text(&mut self, text: &[u8]) -> Option<StringId> {
-        if self.strings.get(self.last_text).as_bytes() != text {
-            self.last_text = self.strings.intern(std::str::from_utf8(text).ok()?);
-        }
-        Some(self.last_text)
     }
 
     /// The frames of a dict; those of the C++ side stand in where there are no others (2.0).
