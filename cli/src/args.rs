@@ -135,14 +135,14 @@ pub struct PeakArguments {
     /// What to group by.
     #[arg(long, value_enum, default_value_t)]
     pub by: PeakBy,
-    /// The moment: peak, oom, start, end, an event's number, or a time (UTC, RFC 3339, or
-    /// seconds since the first event with an s, as in 1.5s).
+    /// The moment: peak, reserved (most reserved bytes), oom, start, end, an event's number, or a
+    /// time (UTC, RFC 3339, or seconds since the first event with an s, as in 1.5s).
     #[arg(long, default_value = "peak")]
     pub at: String,
     /// The device; by default the one with the highest peak.
     #[arg(long)]
     pub device: Option<i32>,
-    /// How many rows to print.
+    /// How many rows to print; 0 for all.
     #[arg(long, short = 'n', default_value_t = 20)]
     pub limit: usize,
     /// Print JSON (schema gpumemprof.peak/1), all rows.
@@ -176,7 +176,8 @@ pub struct AllocationsArguments {
     /// Keep those whose stack, layer, category or metadata contains this text.
     #[arg(long)]
     pub filter: Option<String>,
-    /// Keep those live at this moment: peak, oom, start, end, an event's number, or a time.
+    /// Keep those live at this moment: peak, reserved, oom, start, end, an event's number, or a
+    /// time.
     #[arg(long)]
     pub live_at: Option<String>,
     /// Keep those of at least this size, for example 20MiB.

@@ -169,6 +169,12 @@ pub fn json_warnings<'a>(snapshot: &'a Snapshot, replay: &'a Warnings) -> Vec<Js
     .collect()
 }
 
+/// How many rows a limit of `asked` allows: 0 asks for all.
+#[must_use]
+pub fn row_limit(asked: usize) -> usize {
+    if asked == 0 { usize::MAX } else { asked }
+}
+
 /// How a column's cells are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
