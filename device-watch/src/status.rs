@@ -410,6 +410,10 @@ pub struct Outside {
     pub others: Option<Vec<NamedProcess>>,
     /// All of NVML's list.
     pub processes: Option<Vec<ProcessSample>>,
+    /// When NVML was asked, in microseconds since the Unix epoch.
+    pub time_us: i64,
+    /// When it had answered.
+    pub until_us: i64,
 }
 
 /// Another process.
@@ -466,6 +470,8 @@ pub fn outside(series: &Series, devices: &[TorchDevice]) -> Vec<Outside> {
             process_outside_bytes: used.and_then(|used| used.checked_sub(device.reserved_bytes)),
             others,
             processes: list.map(<[ProcessSample]>::to_vec),
+            time_us: newest.time_us,
+            until_us: newest.until_us,
         })
     };
     devices.iter().filter_map(of).collect()
