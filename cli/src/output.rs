@@ -193,6 +193,11 @@ pub fn warn_text(text: &str) {
     let _ = writeln!(anstream::stderr(), "\u{1b}[33mwarning\u{1b}[0m: {text}");
 }
 
+/// Says `text` on standard error.
+pub fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{}", printable(text));
+}
+
 /// The warnings of a file, as JSON shows them.
 #[derive(Serialize)]
 pub struct JsonWarning<'a> {

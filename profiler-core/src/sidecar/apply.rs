@@ -27,10 +27,12 @@ impl Sidecar {
     /// * the `alloc` event of a tensor that a walk saw gets its category, and its module and name
     ///   besides what the metadata says already;
     /// * a tensor that was there before the recording is annotated at the end of the trace, as
-    ///   `torch.cuda.memory._annotate_tensor` does.
+    ///   `torch.cuda.memory._annotate_tensor` does;
+    /// * what was seen of the devices from outside becomes [`Snapshot::watches`].
     pub fn apply(&self, snapshot: &mut Snapshot) -> Applied {
         let mut applied = Applied::default();
         let mut texts = Texts::default();
+        snapshot.watches = self.watches();
         // The device whose trace is worked on is taken out, so that strings can be added.
         for index in 0..snapshot.traces.len() {
             let Some(slot) = snapshot.traces.get_mut(index) else {

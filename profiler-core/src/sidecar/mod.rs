@@ -16,11 +16,14 @@
 //!  "walks": [{"time_us": 1764000000000000, "tensors": [0]}, {"time_us": null, "tensors": [0]}]}
 //! ```
 //!
-//! Every other key is left to those who know it.
+//! `samples`, `outside_pytorch` and `counters` are what was seen of the devices from outside
+//! ([`DeviceWatch`](crate::snapshot::DeviceWatch)). Every other key is left to those who know it.
 
 mod apply;
+mod watch;
 
 pub use apply::Applied;
+pub use watch::{Counters, OutsidePytorch, Place, ProcessUse, Sample, Samples};
 
 use serde::Deserialize;
 
@@ -117,6 +120,15 @@ pub struct Sidecar {
     /// When they were seen.
     #[serde(default)]
     pub walks: Vec<Walk>,
+    /// What NVML said over time.
+    #[serde(default)]
+    pub samples: Option<Samples>,
+    /// Where the devices are among NVML's boards.
+    #[serde(default)]
+    pub outside_pytorch: Vec<OutsidePytorch>,
+    /// PyTorch's counters over time.
+    #[serde(default)]
+    pub counters: Counters,
 }
 
 impl Sidecar {
@@ -141,6 +153,11 @@ impl Sidecar {
             ("tensors", sidecar.tensors.len()),
             ("walks", sidecar.walks.len()),
             ("tensors in walks", walked),
+            ("boards and processes in samples", sidecar.watch_entries()),
+            (
+                "devices",
+                sidecar.outside_pytorch.len().saturating_mul(1 << 12),
+            ),
         ] {
             if found > MAX_ENTRIES {
                 return Err(SidecarError::TooMany { what, found });
