@@ -95,7 +95,7 @@ class Recorder:
                 self._complain(f"not recording: {sentence}")
             return False
         if self.wants_labels:
-            self.labels = Labels(found.torch, found.set_metadata, self.model)
+            self.labels = Labels(found.torch, found.set_metadata, self.model, span_capacity=self.max_entries)
             self.labels.before_optimizer = self._before_optimizer
             self.labels.on_step = self._on_step
             for optimizer in self.optimizers:
@@ -200,8 +200,7 @@ class Recorder:
             self._stop_history()
 
     def _models(self) -> list[Any]:
-        roots = [] if self.labels is None else [root() for root in self.labels.roots]
-        return [root for root in roots if root is not None]
+        return [] if self.labels is None else self.labels.names.models()
 
     def _all_optimizers(self) -> list[Any]:
         return [] if self.labels is None else list(self.labels.optimizers)
@@ -257,7 +256,7 @@ class Recorder:
         if self.labels is not None:
             document["step"] = self.labels.step
             document["current"] = self.labels.current()
-            document["batches"] = self.labels.batches_document()
+            document["batches"] = self.labels.batches.document()
             if self.labels.spans is not None:
                 document["labels"], document["spans"] = self.labels.spans.document()
         if self.walker is not None:
