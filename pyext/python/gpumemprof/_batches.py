@@ -80,19 +80,20 @@ def _tensors(name: str, value: Any, tensor: Any, depth: int) -> Iterator[tuple[s
 
 
 def call_keywords(depth: int) -> dict[str, Any]:
-    """The keyword arguments of the module call whose forward pre-hook calls the function that calls
-    this, ``depth`` frames further up at the least.
+    """The keyword arguments of the module call whose forward pre-hook is running, ``depth`` frames below
+    the one of the call.
 
     Global hooks are not told of them (`with_kwargs` exists for a module's own hooks only, and those
     would be pickled and copied with the user's module), so they are read from the frame of
     `torch.nn.Module._call_impl`.
     """
-    frame = sys._getframe(depth)
-    for _ in range(2):
-        if frame is None:
-            return {}
-        if frame.f_code.co_name in ("inner", "_call_impl"):
-            found = frame.f_locals.get("kwargs")
-            return found if isinstance(found, dict) else {}
-        frame = frame.f_back
-    return {}
+    frame = _frame(depth)
+    if frame.f_code.co_name not in _CALLERS:
+        return _NONE
+    found = frame.f_locals.get("kwargs")
+    return found if isinstance(found, dict) else _NONE
+
+
+_frame = sys._getframe
+_CALLERS = frozenset(["inner", "_call_impl"])
+_NONE: dict[str, Any] = {}

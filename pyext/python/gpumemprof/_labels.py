@@ -119,7 +119,13 @@ class Labels:
     def _refresh(self, record: Record) -> None:
         record.generation = self._generation
         record.forward = record.head("forward") + self._end
-        record.backward = backward = record.head("backward") + self._end
+        record.hooks = None
+
+    def _hooks_of(self, record: Record) -> dict[int, Callable[[Any], None]]:
+        """What graph nodes of this module call, made when the first of a generation needs it."""
+        if record.generation != self._generation:
+            self._refresh(record)
+        backward = record.head("backward") + self._end
         tell, local, graph_task, queue = self._tell, self._local, self._graph_task, self._queue_reset
 
         def hook(_gradient: Any) -> None:
@@ -135,6 +141,7 @@ class Labels:
 
         # A dictionary of its own each time: nodes of older steps keep theirs.
         record.hooks = {0: hook}
+        return record.hooks
 
     def _renew(self) -> None:
         """Step or micro-batch has changed: every label is made anew when it is next needed."""
@@ -187,17 +194,24 @@ class Labels:
         stack.append((state.node if state.recomputes and not stack else state.current, parent))
         state.record = record
         if state.recomputes:
-            text = record.backward[:-1] + ',"recompute":true}'
+            text = record.head("backward") + '"recompute":true,' + self._end
         else:
             text = record.forward
         state.current = text
         self._tell(text)
         if parent is not None:
             # What this module's input came from is reached when its own backward is over.
-            self._hook(inputs, parent, state.hooked)
+            hooked, tensor = state.hooked, self._tensor
+            for part in inputs:
+                if isinstance(part, tensor):
+                    node = part.grad_fn
+                    if node is not None and node._sequence_nr() not in hooked:
+                        self._hook_node(node, parent, hooked)
+                elif part is not None:
+                    self._hook(part, parent, hooked)
             keywords = call_keywords(2)
             if keywords:
-                self._hook(keywords, parent, state.hooked)
+                self._hook(keywords, parent, hooked)
 
     def _after_forward(self, module: Any, _inputs: Any, output: Any) -> None:
         state = self._local.state
@@ -237,13 +251,8 @@ class Labels:
     def _hook(self, value: Any, record: Record, hooked: set[int]) -> None:
         if isinstance(value, self._tensor):
             node = value.grad_fn
-            if node is not None:
-                number = node._sequence_nr()
-                if number not in hooked:
-                    hooked.add(number)
-                    if record.generation != self._generation:
-                        self._refresh(record)
-                    self._attach(node, record.hooks)
+            if node is not None and node._sequence_nr() not in hooked:
+                self._hook_node(node, record, hooked)
         elif isinstance(value, (tuple, list)):
             for part in value[:MAX_OUTPUTS]:
                 if part is not None:
@@ -256,6 +265,13 @@ class Labels:
             for part in list(getattr(value, "__dict__", {}).values())[:MAX_OUTPUTS]:
                 if part is not None:
                     self._hook(part, record, hooked)
+
+    def _hook_node(self, node: Any, record: Record, hooked: set[int]) -> None:
+        hooked.add(node._sequence_nr())
+        hooks = record.hooks
+        if hooks is None or record.generation != self._generation:
+            hooks = self._hooks_of(record)
+        self._attach(node, hooks)
 
     def _attach(self, node: Any, hooks: dict[int, Callable[[Any], None]]) -> None:
         """Has ``hooks`` called before ``node`` runs.

@@ -21,7 +21,7 @@ WRAPPERS = frozenset(
 class Record:
     """One module: its name, and its labels for one generation (step and micro-batch)."""
 
-    __slots__ = ("_backward", "_forward", "backward", "extra", "forward", "generation", "hooks", "name", "ref")
+    __slots__ = ("_backward", "_forward", "extra", "forward", "generation", "hooks", "name", "ref")
 
     def __init__(self, ref: Optional[weakref.ref[Any]], name: str, extra: dict[str, Any]) -> None:
         self.ref = ref
@@ -29,10 +29,9 @@ class Record:
         self.extra = extra
         self.generation = -1
         self.forward = ""
-        self.backward = ""
-        self.hooks: dict[int, Callable[[Any], None]] = {}
+        self.hooks: Optional[dict[int, Callable[[Any], None]]] = None
         """What is called when the backward pass reaches the module: one hook, in the form in which a
-        graph node takes it."""
+        graph node takes it. None until one is needed."""
         self.forget_text()
 
     def forget_text(self) -> None:
