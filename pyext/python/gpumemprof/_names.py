@@ -107,6 +107,9 @@ class Names:
     def find(self, module: Any, parent: Optional[Record]) -> Record:
         """The record of a module not seen before."""
         if parent is not None:
+            if _is_compiled(module):
+                # What a compiler made of the parent, or of a part of it, as a whole.
+                return self._add(module, parent.name, {**parent.extra, "compiled": True})
             return self._add(module, f"{parent.name}.{type(module).__name__}", {})
         self.add_root(module)
         return self.records[id(module)]
@@ -114,3 +117,7 @@ class Names:
     def models(self) -> list[Any]:
         """The outermost modules that are still there."""
         return [model for model in (root() for root in self.roots) if model is not None]
+
+
+def _is_compiled(module: Any) -> bool:
+    return any(kind.__module__ == "torch.fx.graph_module" for kind in type(module).__mro__)
