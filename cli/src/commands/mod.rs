@@ -10,6 +10,7 @@ mod peak;
 mod report;
 pub(crate) mod simulate;
 mod stats;
+mod view;
 
 use crate::CommandError;
 use crate::args::{Arguments, Command};
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Oom(arguments) => oom::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Advise(arguments) => advise::run(arguments),
+        Command::View(arguments) => view::run(arguments),
         Command::Completions { shell } => completions::run(*shell),
     }
 }
