@@ -3,7 +3,7 @@
 use super::replay::Recording;
 use super::run::Ending;
 use super::simulate::DeviceSimulation;
-use super::what_if::WhatIf;
+use super::what_if::{Capacity, WhatIf};
 use crate::units;
 
 /// Adds what the trace of `recording` does not tell about `simulation`, each sentence once.
@@ -65,6 +65,18 @@ pub(super) fn note_assumptions(
              context, NCCL and other processes come on top.",
             units::bytes(bytes)
         )),
+    }
+    let recorded_peak = recording.fidelity.peak_reserved_recorded;
+    if what_if.capacity == Capacity::Recorded
+        && let Some(capacity) = simulation.capacity.filter(|&bytes| bytes < recorded_peak)
+    {
+        note(format!(
+            "Device {device}: the recording held {} earlier, more than the {} there were when it \
+             ran out: something outside the allocator took memory in between, and here that is \
+             missing from the beginning.",
+            units::bytes(recorded_peak),
+            units::bytes(capacity)
+        ));
     }
     match simulation.ending {
         Ending::OutOfMemory { event, .. } => note(format!(
