@@ -297,6 +297,12 @@ fn print(simulation: &Simulation, conf: Option<&str>) -> Result<(), CommandError
         print_fragmentation(&device.simulated_curve)?;
         output::line("")?;
         output::paragraph(&fidelity_line(device))?;
+        if !device.fidelity.is_exact() {
+            output::paragraph(
+                "Of such a recording, peak allocated is the least it can have been (requests \
+                 rounded up), and retries are those of the part that was replayed.",
+            )?;
+        }
         output::line("")?;
     }
     output::heading("assumptions")?;

@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use super::bound::Bound;
 use super::candidate::{Candidate, Trial, confs_for};
+use super::fidelity::Fidelity;
 use super::gpus::Gpu;
 use super::jobs::run_jobs;
 use super::judge::{best_of, judge, rank};
-use super::replay::{Fidelity, Recording};
+use super::replay::Recording;
 use super::simulate::{SimulateError, SimulateProgress, recordings};
 use super::summary::Summary;
 use super::version::TorchVersion;

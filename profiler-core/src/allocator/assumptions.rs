@@ -4,10 +4,12 @@ use super::replay::Recording;
 use super::run::Ending;
 use super::simulate::DeviceSimulation;
 use super::what_if::{Capacity, WhatIf};
+use crate::snapshot::Snapshot;
 use crate::units;
 
 /// Adds what the trace of `recording` does not tell about `simulation`, each sentence once.
 pub(super) fn note_assumptions(
+    snapshot: &Snapshot,
     recording: &Recording,
     simulation: &DeviceSimulation,
     what_if: &WhatIf,
@@ -25,6 +27,17 @@ pub(super) fn note_assumptions(
             "Device {device}: the model agrees with the recording in only {:.2} % of what can be \
              compared, so what it says of other settings is an estimate.",
             recording.fidelity.share() * 100.0
+        ));
+    }
+    if snapshot.settings.is_none() {
+        let expandable = if recording.settings.expandable_segments {
+            ", with expandable segments, which the file shows"
+        } else {
+            ""
+        };
+        note(format!(
+            "The file does not record the allocator's settings; the defaults are taken for \
+             them{expandable}."
         ));
     }
     if !program.start.segments.is_empty() {
