@@ -77,9 +77,10 @@ pub struct DeviceAdvice {
 /// The setting to use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Best {
-    /// The settings string.
+    /// The settings that were simulated.
     pub conf: String,
-    /// The environment line to paste.
+    /// The environment line to paste: these settings, and recorded options that have no effect
+    /// on where blocks go.
     pub environment: String,
     /// Peak reserved bytes less than under the recorded settings, both without a limit; 0 if it
     /// needs no less but runs where the recorded one does not.

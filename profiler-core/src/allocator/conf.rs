@@ -155,6 +155,36 @@ pub(super) fn parse(
     Ok(settings)
 }
 
+/// The options of `conf` that have no effect on where blocks go, as they are written.
+pub(super) fn without_effect(conf: &str) -> Vec<&str> {
+    let mut depth = 0_u32;
+    let at_top = |c: char| {
+        match c {
+            '[' => depth = depth.saturating_add(1),
+            ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    };
+    let is_ignored = |option: &&str| {
+        let key = option.split(':').next().unwrap_or_default().trim();
+        OPTIONS.iter().any(|(name, _, kind)| {
+            *name == key
+                && matches!(
+                    kind,
+                    Kind::IgnoredBool
+                        | Kind::IgnoredSize
+                        | Kind::IgnoredPositiveSize
+                        | Kind::IgnoredThreads
+                )
+        })
+    };
+    conf.split(at_top)
+        .map(str::trim)
+        .filter(is_ignored)
+        .collect()
+}
+
 /// Reads the option whose name is at `at`; returns the position of its last token.
 fn option(settings: &mut Settings, tokens: &Tokens, at: usize) -> Result<usize, ConfError> {
     let key = tokens.get(at).unwrap_or_default();
@@ -379,6 +409,18 @@ mod tests {
             assert!(read("max_split_size_mb:", version).is_err());
             assert!(read("max_split_size_mb", version).is_err());
         }
+    }
+
+    #[test]
+    fn options_without_effect_are_told_apart() {
+        let conf = "roundup_power2_divisions:[256:1,>:2], pinned_use_background_threads:True,\
+                    max_split_size_mb:64,release_lock_on_cudamalloc:True";
+        let kept = [
+            "pinned_use_background_threads:True",
+            "release_lock_on_cudamalloc:True",
+        ];
+        assert_eq!(without_effect(conf), kept);
+        assert!(without_effect("").is_empty());
     }
 
     #[test]
