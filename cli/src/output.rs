@@ -193,6 +193,11 @@ pub fn warn_text(text: &str) {
     let _ = writeln!(anstream::stderr(), "\u{1b}[33mwarning\u{1b}[0m: {text}");
 }
 
+/// Says `text` on standard error.
+pub fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{}", printable(text));
+}
+
 /// The warnings of a file, as JSON shows them.
 #[derive(Serialize)]
 pub struct JsonWarning<'a> {
@@ -214,6 +219,12 @@ pub fn json_warnings<'a>(snapshot: &'a Snapshot, replay: &'a Warnings) -> Vec<Js
         count: warning.count,
     })
     .collect()
+}
+
+/// How many rows a limit of `asked` allows: 0 asks for all.
+#[must_use]
+pub fn row_limit(asked: usize) -> usize {
+    if asked == 0 { usize::MAX } else { asked }
 }
 
 /// How a column's cells are aligned.

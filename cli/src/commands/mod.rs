@@ -10,6 +10,8 @@ mod peak;
 mod report;
 pub(crate) mod simulate;
 mod stats;
+mod top;
+mod view;
 
 use crate::CommandError;
 use crate::args::{Arguments, Command};
@@ -28,6 +30,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Oom(arguments) => oom::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Advise(arguments) => advise::run(arguments),
+        Command::Top(arguments) => top::run(arguments),
+        Command::View(arguments) => view::run(arguments),
         Command::Completions { shell } => completions::run(*shell),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::allocator::{Recording, WhatIf, simulate_recordings};
+use crate::allocator::{Dialect, Recording, WhatIf, environment_line, simulate_recordings};
 use crate::oom::{OomClass, OomVerdict, oom_events};
 use crate::replay::DeviceReplay;
 use crate::snapshot::{DeviceId, Snapshot};
@@ -161,5 +161,5 @@ fn set_conf(snapshot: &Snapshot, option: &str) -> String {
         .split(',')
         .filter(|part| !part.is_empty() && !part.starts_with(key));
     let all: Vec<&str> = kept.chain(std::iter::once(option)).collect();
-    format!("PYTORCH_CUDA_ALLOC_CONF={}", all.join(","))
+    environment_line(&all.join(","), Dialect::detect(&snapshot.segments))
 }
