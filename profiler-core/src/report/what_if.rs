@@ -9,8 +9,8 @@ use crate::allocator::{
 use crate::replay::DeviceReplay;
 use crate::snapshot::{DeviceId, Snapshot};
 
-/// Steps of the model run for one page at most: some three seconds on one core.
-const MAX_STEPS: u64 = 60_000_000;
+/// Steps of the model run for one page at most: some two seconds on one core.
+const MAX_STEPS: u64 = 40_000_000;
 /// Devices simulated at most, those with the most events; a node has no more.
 const MAX_DEVICES: usize = 8;
 /// Parts of a curve: two points each at most.
