@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ._files import say
+from ._pulse import PORT_VARIABLE
 from ._recorder import DEFAULT_ENTRIES, signal_number
 from ._schedule import Schedule
 
@@ -56,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument(
         "--sample-hz", type=float, default=10.0, metavar="HZ", help="how often NVML is asked; 0: never (default: 10)"
+    )
+    out.add_argument(
+        "--prometheus", metavar="[ADDR:]PORT", help="serve the devices and processes as metrics (default address: 127.0.0.1)"
     )
     out.add_argument("--no-labels", action="store_true", help="do not label allocations with module, phase and step")
     out.add_argument("--no-report", action="store_true", help="no HTML report after an out-of-memory error")
@@ -104,6 +108,8 @@ def main(arguments: list[str]) -> int:
             "exit_snapshot": not options.no_exit_snapshot,
         },
     )
+    if options.prometheus:
+        environment[PORT_VARIABLE] = options.prometheus
     program = shutil.which(command[0])
     if program is None:
         say(f"cannot find {command[0]!r}; a Python script is given without --, any other command after it")
