@@ -35,12 +35,14 @@ class Pulse:
     def __init__(
         self,
         torch: Any,
-        devices: list[dict[str, Any]],
+        devices: Callable[[], list[dict[str, Any]]],
         step: Callable[[], Optional[int]],
         sampler: Callable[[], Optional[_native.Sampler]],
     ) -> None:
         self.torch = torch
-        self.devices = devices
+        self.devices: list[dict[str, Any]] = []
+        """Known once PyTorch has started CUDA, which it has not where this object is made."""
+        self._find_devices = devices
         self.step = step
         self.sampler = sampler
         """Whose sentences are said once."""
@@ -83,6 +85,8 @@ class Pulse:
         if not force and now - self._last < LEAST_INTERVAL_S:
             return
         self._last = now
+        if not self.devices:
+            self.devices = self._find_devices()
         with self._lock:
             for device in self.devices:
                 self._looks.append(self._read(device["device"]))

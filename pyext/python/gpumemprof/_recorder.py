@@ -124,7 +124,7 @@ class Recorder:
                 return
             assert self.found is not None
             self.has_cuda = True
-            self.pulse = Pulse(self.found.torch, self.devices(), self._step, lambda: self.sampler)
+            self.pulse = Pulse(self.found.torch, self.devices, self._step, lambda: self.sampler)
             self.pulse.start()
             self.metrics = serve_metrics()
             self.was_recording = _torch.is_recording(self.found.torch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ def top() -> dict:
 
 
 def main() -> None:
-    if not gpumemprof.enable("runs", sample_hz=50, report=False):
+    if not gpumemprof.enable(os.path.abspath("runs"), sample_hz=50, report=False):
         print(json.dumps({"on": False}))
         return
     held = []
