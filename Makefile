@@ -5,7 +5,7 @@ SAMPLE := samples/oom-variable-length.pickle
 REPORT := out/oom-variable-length.html
 COMMAND := target/release/gpumemprof
 
-.PHONY: demo test check build setup setup-build clean
+.PHONY: demo test web check build setup setup-build clean
 
 demo: setup-build
 	cargo build --release --locked
@@ -20,6 +20,10 @@ test: setup
 	# The same random cases each time: a failure here is a change's. Development varies them.
 	PROPTEST_RNG_SEED=20261123 cargo test --workspace --locked
 	scripts/python_tests.sh
+
+# The viewer as one page for any browser; rustup adds the target.
+web: setup-build
+	scripts/web.sh out/gpumemprof-viewer.html
 
 # What CI checks beyond the tests.
 check: setup

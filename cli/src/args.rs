@@ -38,11 +38,21 @@ pub enum Command {
     Advise(AdviseArguments),
     /// Watch the GPUs and their processes, with PyTorch's part where a process is recorded.
     Top(TopArguments),
+    /// Open snapshots in the viewer's window (the program gpumemprof-viewer).
+    View(ViewArguments),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Options of `view`.
+#[derive(Debug, Args)]
+pub struct ViewArguments {
+    /// Memory snapshots, shown above each other on one time axis. More can be opened in the
+    /// window.
+    pub files: Vec<PathBuf>,
 }
 
 /// The file to read, and how much to say while reading it.

@@ -41,6 +41,36 @@ pub enum CommandError {
     /// What was asked for is not in this file.
     #[error("{0}")]
     NotThere(String),
+    /// There is no display for the viewer's window.
+    #[error(
+        "there is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set); \
+         write a report that opens in any browser instead: gpumemprof report {file}"
+    )]
+    NoDisplay {
+        /// The first file asked for.
+        file: String,
+    },
+    /// The viewer's program is not installed.
+    #[error(
+        "cannot find {program}, neither beside this command nor on PATH; install it with: \
+         cargo install --locked --git {repository} gpumemprof-viewer; or write a report that \
+         opens in any browser: gpumemprof report {file}",
+        repository = env!("CARGO_PKG_REPOSITORY")
+    )]
+    NoViewer {
+        /// Its file name.
+        program: String,
+        /// The first file asked for.
+        file: String,
+    },
+    /// The viewer's program could not be started, or ended with an error it has told itself.
+    #[error("{program}: {reason}")]
+    Viewer {
+        /// Where it is.
+        program: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// The options contradict each other or name something impossible.
     #[error("{0}")]
     Usage(String),

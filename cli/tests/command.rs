@@ -345,3 +345,62 @@ fn an_endless_device_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("it is a device"));
 }
+
+#[test]
+fn view_says_where_there_is_no_display_or_no_viewer() {
+    let view = |display: &str| {
+        let empty = tempfile::tempdir().unwrap();
+        // A copy, so that no viewer lies beside it.
+        let command = empty.path().join("gpumemprof");
+        std::fs::copy(env!("CARGO_BIN_EXE_gpumemprof"), &command).unwrap();
+        Command::new(&command)
+            .args(["view", "run.pickle"])
+            .env_remove("WAYLAND_DISPLAY")
+            .env_remove("WAYLAND_SOCKET")
+            .env("DISPLAY", display)
+            .env("PATH", empty.path())
+            .output()
+            .unwrap()
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    if cfg!(all(unix, not(target_os = "macos"))) {
+        let output = view("");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said(&output).contains("no display"), "{}", said(&output));
+        assert!(said(&output).contains("gpumemprof report run.pickle"));
+    }
+    let output = view(":99");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("cargo install"), "{}", said(&output));
+    assert!(said(&output).contains("gpumemprof report run.pickle"));
+}
+
+#[cfg(unix)]
+#[test]
+fn view_starts_the_viewer_with_the_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let viewer = folder.path().join("gpumemprof-viewer");
+    std::fs::write(
+        &viewer,
+        "#!/bin/sh\necho \"opened $*\"\nexit $VIEWER_ENDS\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&viewer, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let command = folder.path().join("gpumemprof");
+    std::fs::copy(env!("CARGO_BIN_EXE_gpumemprof"), &command).unwrap();
+    let view = |ends: &str| {
+        Command::new(&command)
+            .args(["view", "a.pickle", "b.json"])
+            .env("DISPLAY", ":99")
+            .env("VIEWER_ENDS", ends)
+            .output()
+            .unwrap()
+    };
+    let output = view("0");
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"opened a.pickle b.json\n");
+    let output = view("3");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("gpumemprof-viewer"));
+}

@@ -134,7 +134,7 @@ def test_mig_instances_have_their_own_figures(device):
 
 
 def test_metrics_are_served(device):
-    done = device.run(PROGRAM, simulated=("--context", "10MiB"), GPUMEMPROF_PROMETHEUS="0")
+    done = device.run(PROGRAM, "metrics", simulated=("--context", "10MiB"))
     assert any("http://127.0.0.1:" in line for line in ours(done))
     result = json.loads(done.stdout)
     lines = result["metrics"].splitlines()

@@ -32,7 +32,7 @@ impl Subject {
     /// What was prepared for the device.
     #[must_use]
     pub fn prepared(&self) -> Option<&PreparedDevice> {
-        self.document.devices.get(self.device)
+        self.document.devices.get(self.device).map(Arc::as_ref)
     }
 }
 
@@ -92,6 +92,17 @@ impl<Q: Clone + PartialEq + Send + 'static, A: Send + 'static> Asked<Q, A> {
         let is_new = answer.is_some();
         self.answer = answer.or(self.answer.take());
         is_new
+    }
+
+    /// Has `answer` stand for the answer until there is one.
+    pub fn show_meanwhile(&mut self, answer: Option<A>) {
+        self.answer = answer;
+    }
+
+    /// Takes the latest answer away.
+    #[must_use]
+    pub fn take_answer(&mut self) -> Option<A> {
+        self.answer.take()
     }
 
     /// The latest answer, which may be to an earlier question.

@@ -4,6 +4,7 @@
 //! * [`prepare`]: what is computed once per file beyond the core's replay.
 //! * [`timeline`], [`memory_map`], [`flame`], [`table`]: the widgets. Each draws at its pane's
 //!   resolution in the background, and shows the result with what has an outline or a label.
+//! * [`what_if`]: the recorded program under other allocator settings.
 //! * [`panes`]: fragmentation, out of memory, details, what the file says of itself.
 //! * [`selection`], [`filter`], [`narrow`]: what all of them follow.
 //! * [`app`]: the window that links them, a widget itself: [`app::Viewer`].
@@ -28,6 +29,7 @@ pub mod timeline;
 pub mod tokens;
 #[cfg(target_arch = "wasm32")]
 mod web;
+pub mod what_if;
 mod window;
 pub mod worker;
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use profiler_core::read::{Progress, ReadError, ReadOptions, read_bytes};
-use profiler_core::replay::Replay;
 
 use crate::prepare::Document;
 
@@ -72,8 +71,8 @@ pub enum Step {
     Reading(u64, u64),
     /// Replaying the recorded history.
     Replaying,
-    /// Attributing allocations and preparing to draw.
-    Preparing,
+    /// Attributing allocations; the draft is there.
+    Attributing,
 }
 
 #[derive(Default)]
@@ -88,8 +87,10 @@ struct Shared {
 pub struct Loading {
     /// What is being opened.
     pub origin: Origin,
+    /// Whether a draft of it has been shown.
+    pub is_draft_shown: bool,
     shared: Arc<Shared>,
-    result: Receiver<Result<Document, LoadError>>,
+    result: Receiver<Result<Arc<Document>, LoadError>>,
 }
 
 impl Loading {
@@ -101,8 +102,13 @@ impl Loading {
         let theirs = (Arc::clone(&shared), origin.clone());
         let work = move || {
             let (shared, origin) = theirs;
-            // Nobody may be waiting any more.
-            sender.send(open(&origin, &shared, &wake)).ok();
+            let show = |draft: Arc<Document>| {
+                // Nobody may be waiting any more.
+                sender.send(Ok(draft)).ok();
+                wake();
+            };
+            let whole = open(&origin, &shared, &wake, &show);
+            sender.send(whole).ok();
             wake();
         };
         #[cfg(not(target_arch = "wasm32"))]
@@ -115,6 +121,7 @@ impl Loading {
         work();
         Self {
             origin,
+            is_draft_shown: false,
             shared,
             result,
         }
@@ -129,7 +136,7 @@ impl Loading {
                 self.shared.total.load(Ordering::Relaxed),
             ),
             1 => Step::Replaying,
-            _ => Step::Preparing,
+            _ => Step::Attributing,
         }
     }
 
@@ -138,9 +145,11 @@ impl Loading {
         self.shared.is_cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// The document, or why there is none; None while it is still being opened.
+    /// A document, or why there is none; None while there is nothing new. It is done with an
+    /// error or a document that [is attributed](Document::is_attributed); a draft may come
+    /// before.
     #[must_use]
-    pub fn result(&self) -> Option<Result<Document, LoadError>> {
+    pub fn result(&self) -> Option<Result<Arc<Document>, LoadError>> {
         match self.result.try_recv() {
             Ok(result) => Some(result),
             Err(TryRecvError::Empty) => None,
@@ -149,7 +158,13 @@ impl Loading {
     }
 }
 
-fn open(origin: &Origin, shared: &Shared, wake: &dyn Fn()) -> Result<Document, LoadError> {
+/// Opens `origin`; `show` gets the draft to be drawn while allocations are attributed.
+fn open(
+    origin: &Origin,
+    shared: &Shared,
+    wake: &dyn Fn(),
+    show: &dyn Fn(Arc<Document>),
+) -> Result<Arc<Document>, LoadError> {
     let mut report = |progress: Progress| {
         shared.done.store(progress.done, Ordering::Relaxed);
         shared.total.store(progress.total, Ordering::Relaxed);
@@ -175,10 +190,17 @@ fn open(origin: &Origin, shared: &Shared, wake: &dyn Fn()) -> Result<Document, L
         }
     };
     go_on(1)?;
-    let replay = Replay::new(&snapshot);
-    go_on(2)?;
     let path = origin.path().map(Path::to_owned);
-    Ok(Document::from_replay(origin.name(), path, snapshot, replay))
+    let draft = Arc::new(Document::draft(origin.name(), path, snapshot));
+    go_on(2)?;
+    // Without threads nothing is drawn before it is done.
+    if cfg!(target_arch = "wasm32") {
+        return Ok(Arc::new(draft.attributed()));
+    }
+    show(Arc::clone(&draft));
+    let whole = draft.attributed();
+    go_on(2)?;
+    Ok(Arc::new(whole))
 }
 
 /// Gives `read` the bytes of the file at `path`.

@@ -581,3 +581,89 @@ fn the_session_is_kept() {
     assert_eq!(viewer(&next).pane, Pane::Flame);
     assert_eq!(viewer(&next).recent.len(), 1);
 }
+
+/// Runs frames until the pane of other settings has its answer and its maps.
+fn settle_what_if(app: &mut App) {
+    let began = Instant::now();
+    loop {
+        app.run_steps(2);
+        if !viewer(app).what_if.is_busy() {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "still busy");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    app.run_steps(3);
+}
+
+#[test]
+fn other_settings_are_tried_with_sliders() {
+    let Some(mut app) = sample() else { return };
+    viewer_mut(&mut app).run(Command::Show(Pane::WhatIf));
+    settle_what_if(&mut app);
+    let outcome = std::sync::Arc::clone(viewer(&app).what_if.outcome().unwrap());
+    let simulation = &outcome.simulation;
+    assert!(
+        outcome.question.conf.is_none(),
+        "the recorded settings first"
+    );
+    assert!(simulation.fidelity.is_exact());
+    assert_eq!(simulation.recorded, simulation.simulated);
+    app.get_by_label("Reserved bytes, recorded and simulated");
+    app.get_by_label("Memory map, recorded");
+    app.get_by_label("Memory map, simulated");
+    // The device as it was, with the setting that the command simulates too.
+    app.get_by_label("expandable segments").click();
+    app.run_steps(2);
+    settle_what_if(&mut app);
+    let outcome = std::sync::Arc::clone(viewer(&app).what_if.outcome().unwrap());
+    assert_eq!(
+        outcome.question.conf.as_deref(),
+        Some("expandable_segments:True")
+    );
+    let expected = profiler_core::allocator::simulate(
+        &viewer(&app).tracks[0].document.snapshot,
+        &profiler_core::allocator::WhatIf {
+            conf: Some("expandable_segments:True".to_owned()),
+            ..Default::default()
+        },
+        &mut |_, _| std::ops::ControlFlow::Continue(()),
+    )
+    .unwrap();
+    assert_eq!(outcome.simulation.simulated, expected.devices[0].simulated);
+    app.get_by_label("PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True");
+    // What PyTorch refuses is told, and nothing is made up.
+    viewer_mut(&mut app).what_if.wish.conf = "max_split_size_mb:3".to_owned();
+    app.run_steps(2);
+    settle_what_if(&mut app);
+    assert!(viewer(&app).what_if.outcome().is_none());
+    app.get_by_label("As recorded").click();
+    app.run_steps(2);
+    settle_what_if(&mut app);
+    assert_eq!(viewer(&app).what_if.wish.conf, "");
+    assert!(viewer(&app).what_if.outcome().is_some());
+    // A smaller device runs out.
+    let peak = viewer(&app).tracks[0].replay().reserved.peak().1;
+    viewer_mut(&mut app).what_if.wish.capacity =
+        profiler_core::allocator::Capacity::Bytes(peak / 2);
+    app.run_steps(2);
+    settle_what_if(&mut app);
+    let outcome = viewer(&app).what_if.outcome().unwrap();
+    assert!(outcome.simulation.simulated.oom_event.is_some());
+}
+
+#[test]
+fn the_best_settings_are_searched_and_tried() {
+    let Some(mut app) = sample() else { return };
+    viewer_mut(&mut app).run(Command::Show(Pane::WhatIf));
+    settle_what_if(&mut app);
+    app.get_by_label("Find the best settings").click();
+    app.run_steps(2);
+    settle_what_if(&mut app);
+    let conf = "expandable_segments:True,roundup_power2_divisions:8";
+    app.get_by_label(conf).click();
+    app.run_steps(2);
+    settle_what_if(&mut app);
+    let outcome = viewer(&app).what_if.outcome().unwrap();
+    assert_eq!(outcome.question.conf.as_deref(), Some(conf));
+}

@@ -11,6 +11,7 @@ mod report;
 pub(crate) mod simulate;
 mod stats;
 mod top;
+mod view;
 
 use crate::CommandError;
 use crate::args::{Arguments, Command};
@@ -30,6 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Advise(arguments) => advise::run(arguments),
         Command::Top(arguments) => top::run(arguments),
+        Command::View(arguments) => view::run(arguments),
         Command::Completions { shell } => completions::run(*shell),
     }
 }

@@ -61,6 +61,17 @@ pub struct Attribution {
 }
 
 impl Attribution {
+    /// Only the cleaned stacks of `snapshot`: a small part of the work of [`Self::new`], and the
+    /// same stack numbers. Nothing is known of any allocation.
+    #[must_use]
+    pub fn of_stacks(snapshot: &Snapshot) -> Self {
+        let classes = frame_class::classify_frames(snapshot);
+        Self {
+            clean: CleanStacks::new(snapshot, &classes),
+            ..Self::default()
+        }
+    }
+
     /// Attributes every allocation of `replay`, which must be of `snapshot`.
     #[must_use]
     pub fn new(snapshot: &Snapshot, replay: &Replay) -> Self {

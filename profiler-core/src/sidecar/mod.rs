@@ -10,7 +10,7 @@
 //! ```json
 //! {"schema": "gpumemprof.sidecar/1",
 //!  "labels": ["{\"module\":\"blocks.0\",\"phase\":\"forward\",\"step\":3}"],
-//!  "spans": {"time_us": [1764000000000000], "label": [0]},
+//!  "spans": {"time_us": [1764000000000000], "label": [0], "thread": [0]},
 //!  "tensors": [{"device": 0, "address": 140000000000000, "category": "parameter",
 //!               "module": "blocks.0", "name": "blocks.0.weight"}],
 //!  "walks": [{"time_us": 1764000000000000, "tensors": [0]}, {"time_us": null, "tensors": [0]}]}
@@ -20,6 +20,7 @@
 //! ([`DeviceWatch`](crate::snapshot::DeviceWatch)). Every other key is left to those who know it.
 
 mod apply;
+mod spans;
 mod watch;
 
 pub use apply::Applied;
@@ -94,13 +95,16 @@ pub struct Walk {
     pub tensors: Vec<u32>,
 }
 
-/// What ran from which time on, as two columns in order of time.
+/// What each thread ran from which time on, as columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Spans {
     /// From when on, in microseconds since the Unix epoch.
     pub time_us: Vec<i64>,
     /// Position in [`Sidecar::labels`]; −1 for nothing known.
     pub label: Vec<i64>,
+    /// Which thread, by any number; all of one where this is missing.
+    #[serde(default)]
+    pub thread: Vec<i64>,
 }
 
 /// What a recorder knew. Addresses, names and positions are a stranger's: nothing is trusted.

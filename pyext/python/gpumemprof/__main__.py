@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import sysconfig
 
 from . import _native
 
@@ -18,6 +20,9 @@ def main() -> int:
         from ._pack import main as pack
 
         return pack(arguments)
+    if arguments[:1] == ["view"]:
+        # Where pip puts the viewer, if the wheel has it: the environment may not be active.
+        os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     return _native.run_command(["gpumemprof", *arguments])
 
 

@@ -15,10 +15,11 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from . import _native
 from ._files import rank, say, write_json
+from ._options import address_and_port
 
 INTERVAL_S = 0.5
 LEAST_INTERVAL_S = 0.05
@@ -185,20 +186,15 @@ def _folder(path: Path) -> Path:
     return path
 
 
-PORT_VARIABLE = "GPUMEMPROF_PROMETHEUS"
-"""The port to serve metrics on, as ``9400`` or ``0.0.0.0:9400``."""
-
-
-def serve_metrics() -> Optional[_native.Metrics]:
+def serve_metrics(where: Optional[Union[int, str]]) -> Optional[_native.Metrics]:
     """Serves the machine's figures to Prometheus, if that is asked for. Of a machine's ranks the
     first that gets the port serves for all."""
-    text = os.environ.get(PORT_VARIABLE, "")
-    if not text:
+    if where is None:
         return None
-    bind, _, port = text.rpartition(":")
+    address, port = address_and_port(where)
     try:
-        metrics = _native.Metrics(int(port), bind or "127.0.0.1")
-    except (_native.Error, ValueError, OverflowError) as problem:
+        metrics = _native.Metrics(port, address)
+    except (_native.Error, ValueError) as problem:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             say(str(problem))
         return None

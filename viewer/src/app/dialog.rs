@@ -37,6 +37,7 @@ impl Dialog {
     }
 
     /// For files to open.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn open() -> Self {
         Self::new(Purpose::Open, "")
     }
@@ -144,7 +145,7 @@ impl Viewer {
                 if is_given && (clicked || enter) {
                     paths = Some(vec![PathBuf::from(dialog.text.trim())]);
                 }
-                if ui.button("Browse…").clicked() {
+                if cfg!(not(target_arch = "wasm32")) && ui.button("Browse…").clicked() {
                     dialog.browse(context);
                 }
                 is_cancelled = ui.button("Cancel").clicked();

@@ -59,7 +59,7 @@ impl Viewer {
                 redact: false,
                 device: None,
             };
-            std::fs::write(path, html(&input, &options))
+            put(path, html(&input, &options).as_bytes())
         });
     }
 
@@ -117,7 +117,25 @@ impl Viewer {
     }
 }
 
+/// Writes `bytes` to `path`.
+#[cfg(not(target_arch = "wasm32"))]
+fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    std::fs::write(path, bytes)
+}
+
+/// Gives `bytes` to the browser, under the name of `path`.
+#[cfg(target_arch = "wasm32")]
+fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    crate::web::download(&path.to_string_lossy(), bytes)
+}
+
+/// Millions of rows: where there are files, they go out as they come.
 fn write_file(path: &Path, subject: &Subject, order: &[u32]) -> std::io::Result<()> {
+    if cfg!(target_arch = "wasm32") {
+        let mut out = Vec::new();
+        write_csv(&mut out, subject, order.iter().copied())?;
+        return put(path, &out);
+    }
     let mut out = BufWriter::new(File::create(path)?);
     write_csv(&mut out, subject, order.iter().copied())?;
     out.flush()
@@ -128,9 +146,9 @@ fn write_file(path: &Path, subject: &Subject, order: &[u32]) -> std::io::Result<
 /// # Errors
 /// If the file cannot be written.
 fn write_png(path: &Path, image: &ColorImage) -> std::io::Result<()> {
-    let out = BufWriter::new(File::create(path)?);
+    let mut out = Vec::new();
     let [width, height] = image.size;
-    let mut encoder = png::Encoder::new(out, width as u32, height as u32);
+    let mut encoder = png::Encoder::new(&mut out, width as u32, height as u32);
     encoder.set_color(png::ColorType::Rgba);
     encoder.set_depth(png::BitDepth::Eight);
     let bytes: Vec<u8> = image
@@ -141,5 +159,5 @@ fn write_png(path: &Path, image: &ColorImage) -> std::io::Result<()> {
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&bytes)?;
     writer.finish()?;
-    Ok(())
+    put(path, &out)
 }

@@ -45,16 +45,54 @@ impl Viewer {
                 at += 1;
                 continue;
             };
-            let loading = self.loading.remove(at);
+            let is_draft = matches!(&result, Ok(document) if !document.is_attributed);
+            let name = self.loading[at].origin.name();
             match result {
-                Ok(document) => self.show(Arc::new(document)),
+                Ok(document) => {
+                    let had_draft = std::mem::take(&mut self.loading[at].is_draft_shown);
+                    self.loading[at].is_draft_shown = is_draft;
+                    if had_draft {
+                        self.complete(&document);
+                    } else {
+                        self.show(document);
+                    }
+                }
                 Err(error) if error.is_cancelled() => {}
-                Err(error) => self.failures.push((
-                    format!("{} did not open", loading.origin.name()),
-                    error.to_string(),
-                )),
+                Err(error) => self
+                    .failures
+                    .push((format!("{name} did not open"), error.to_string())),
+            }
+            if !is_draft {
+                self.loading.remove(at);
             }
         }
+    }
+
+    /// Puts `document` in place of its draft, unless that has been closed. All that is chosen
+    /// stays: allocations, moments and stacks have the same numbers.
+    fn complete(&mut self, document: &Arc<Document>) {
+        for at in 0..self.tracks.len() {
+            if self.tracks[at].document.is_same_reading(document) {
+                self.succeed(at, document);
+            }
+        }
+    }
+
+    /// Puts `document` in place of the one of track `at`.
+    fn succeed(&mut self, at: usize, document: &Arc<Document>) {
+        let last = document.devices.len().saturating_sub(1);
+        let device = self.tracks[at].device.min(last);
+        let is_same = self.tracks[at].document.is_same_reading(document);
+        let document = Arc::clone(document);
+        let mut narrower = self.narrower(&document, device);
+        if is_same {
+            narrower.show_meanwhile(self.narrowed[at].take_answer());
+            let track = self.tracks[at].succeeded_by(document, device, &self.context);
+            self.tracks[at] = track;
+        } else {
+            self.tracks[at] = Track::new(document, device, &self.context);
+        }
+        self.narrowed[at] = narrower;
     }
 
     #[cfg(not(target_arch = "wasm32"))]
@@ -92,12 +130,7 @@ impl Viewer {
             self.add_track(Arc::clone(&document), document.busiest());
         }
         for at in known {
-            let device = self.tracks[at]
-                .device
-                .min(document.devices.len().saturating_sub(1));
-            let track = Track::new(Arc::clone(&document), device, &self.context);
-            self.tracks[at] = track;
-            self.narrowed[at] = self.narrower(&document, device);
+            self.succeed(at, &document);
             if at == self.selection.track {
                 // Numbers of the old reading mean nothing in the new one.
                 (self.selection.allocation, self.selection.range) = (None, None);

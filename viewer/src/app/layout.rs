@@ -89,6 +89,7 @@ impl Viewer {
                     self.go_to(moment);
                 }
             }
+            Pane::WhatIf => self.what_if.ui(ui, &subject, &mut self.selection),
             Pane::File => file_ui(ui, &subject),
         }
     }

@@ -29,6 +29,7 @@ use crate::prepare::Mask;
 use crate::selection::{History, Selection};
 use crate::table::TableState;
 use crate::timeline::{Hover, Track};
+use crate::what_if::WhatIfPane;
 
 use dialog::Dialog;
 use filter_bar::FilterText;
@@ -61,6 +62,8 @@ pub struct Viewer {
     map: MapPane,
     fragmentation: FragmentationPane,
     oom: OomPane,
+    /// The pane of other settings.
+    pub what_if: WhatIfPane,
     details: DetailsPane,
     filter_text: FilterText,
     palette: Palette,
@@ -80,7 +83,7 @@ pub struct Viewer {
 
 /// A dropped file's name, and its bytes or why there are none.
 #[cfg(target_arch = "wasm32")]
-type Dropped = (String, Result<Vec<u8>, String>);
+pub(crate) type Dropped = (String, Result<Vec<u8>, String>);
 
 impl Viewer {
     /// A viewer without a file.
@@ -103,6 +106,7 @@ impl Viewer {
             map: MapPane::new(context),
             fragmentation: FragmentationPane::new(context),
             oom: OomPane::new(context),
+            what_if: WhatIfPane::new(context),
             details: DetailsPane::new(context),
             filter_text: FilterText::default(),
             palette: Palette::default(),
@@ -114,6 +118,12 @@ impl Viewer {
             #[cfg(target_arch = "wasm32")]
             dropped: std::sync::mpsc::channel(),
         }
+    }
+
+    /// Where files that the browser has read are sent.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn dropped_sender(&self) -> std::sync::mpsc::Sender<Dropped> {
+        self.dropped.0.clone()
     }
 
     /// Starts opening `origin`.
@@ -203,7 +213,10 @@ impl Viewer {
             return;
         }
         match command {
+            #[cfg(not(target_arch = "wasm32"))]
             Command::Open => self.dialog = Some(Dialog::open()),
+            #[cfg(target_arch = "wasm32")]
+            Command::Open => crate::web::choose_files(),
             Command::Reload => self.reload(),
             Command::Close => self.close(),
             Command::Undo => {

@@ -89,7 +89,7 @@ impl Viewer {
                     }
                     Step::Reading(..) => format!("{name}: opening"),
                     Step::Replaying => format!("{name}: replaying the history"),
-                    Step::Preparing => format!("{name}: attributing allocations"),
+                    Step::Attributing => format!("{name}: attributing allocations"),
                 };
                 ui.label(text);
                 if ui.button("Cancel").clicked() {
@@ -99,6 +99,10 @@ impl Viewer {
             let Some(track) = self.tracks.get(self.selection.track) else {
                 return;
             };
+            if self.loading.is_empty() && !track.document.is_attributed {
+                ui.label("layers, categories and steps are unknown: attributing was stopped");
+                ui.separator();
+            }
             let moment = self.selection.moment;
             let replay = track.replay();
             ui.label(format!(

@@ -30,18 +30,21 @@ pub enum Pane {
     Fragmentation,
     /// Why an allocation failed.
     Oom,
+    /// What other settings would have done.
+    WhatIf,
     /// What the file says of itself.
     File,
 }
 
 impl Pane {
     /// All, in the order of the tabs.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Table,
         Self::Map,
         Self::Flame,
         Self::Fragmentation,
         Self::Oom,
+        Self::WhatIf,
         Self::File,
     ];
 
@@ -54,6 +57,7 @@ impl Pane {
             Self::Flame => "Flame graph",
             Self::Fragmentation => "Fragmentation",
             Self::Oom => "Out of memory",
+            Self::WhatIf => "What if",
             Self::File => "File",
         }
     }
@@ -67,7 +71,8 @@ impl Pane {
             Self::Flame => Key::Num3,
             Self::Fragmentation => Key::Num4,
             Self::Oom => Key::Num5,
-            Self::File => Key::Num6,
+            Self::WhatIf => Key::Num6,
+            Self::File => Key::Num7,
         })
     }
 }

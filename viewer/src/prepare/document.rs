@@ -1,133 +1,13 @@
 //! An opened file with everything the widgets read.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use profiler_core::attribution::Attribution;
-use profiler_core::oom::oom_events;
-use profiler_core::replay::{Curve, DeviceReplay, Moment, Replay};
-use profiler_core::snapshot::{Action, DeviceId, Events, Snapshot};
+use profiler_core::replay::Replay;
+use profiler_core::snapshot::{Events, Snapshot};
 
-use super::{Axis, AxisKind, Clock, Lanes, Pyramid};
-
-/// What a device needs beyond the core's replay to be drawn at any zoom.
-#[derive(Clone, Debug, Default)]
-pub struct PreparedDevice {
-    /// The device.
-    pub device: DeviceId,
-    /// Over [`DeviceReplay::requested`].
-    pub requested: Pyramid,
-    /// Over [`DeviceReplay::reserved`].
-    pub reserved: Pyramid,
-    /// Bytes of blocks in use, rounding and slack included, pending ones not.
-    pub allocated_curve: Curve,
-    /// Over [`Self::allocated_curve`].
-    pub allocated: Pyramid,
-    /// Its clock.
-    pub clock: Clock,
-    /// Steps, phases, annotations and marks.
-    pub lanes: Lanes,
-    /// The moments at which allocations failed: the state each request met.
-    pub ooms: Vec<Moment>,
-    /// The first moment of most requested bytes, and those bytes.
-    pub peak: (Moment, u64),
-    /// The final moment.
-    pub last: Moment,
-}
-
-impl PreparedDevice {
-    /// Prepares the device of `replay`.
-    #[must_use]
-    pub fn new(snapshot: &Snapshot, replay: &DeviceReplay, attribution: &Attribution) -> Self {
-        let none = Events::default();
-        let events = snapshot
-            .trace(replay.device)
-            .map_or(&none, |trace| &trace.events);
-        let allocated_curve = allocated_curve(replay, events);
-        let clock = Clock::new(events);
-        Self {
-            device: replay.device,
-            requested: Pyramid::new(&replay.requested),
-            reserved: Pyramid::new(&replay.reserved),
-            allocated: Pyramid::new(&allocated_curve),
-            allocated_curve,
-            lanes: Lanes::new(snapshot, replay, attribution, events, &clock),
-            clock,
-            ooms: oom_events(snapshot, replay),
-            peak: replay.requested.peak(),
-            last: replay.event_count(),
-        }
-    }
-
-    /// Bytes it takes, but for names of spans.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
-        let pyramids = [&self.requested, &self.reserved, &self.allocated];
-        let curve = self.allocated_curve.len() * (size_of::<Moment>() + size_of::<u64>());
-        pyramids
-            .iter()
-            .map(|pyramid| pyramid.heap_bytes())
-            .sum::<usize>()
-            + curve
-            + self.clock.heap_bytes()
-            + (self.lanes.returned.len() + self.ooms.len()) * size_of::<Moment>()
-    }
-
-    /// Its time axis.
-    #[must_use]
-    pub fn axis(&self, kind: AxisKind) -> Axis<'_> {
-        Axis {
-            kind,
-            clock: &self.clock,
-            last: self.last,
-        }
-    }
-
-    /// The highest value of any of its curves.
-    #[must_use]
-    pub fn highest(&self, replay: &DeviceReplay) -> u64 {
-        let reserved = self.reserved.extremes(&replay.reserved, 0, self.last).high;
-        let requested = self
-            .requested
-            .extremes(&replay.requested, 0, self.last)
-            .high;
-        let allocated = self
-            .allocated
-            .extremes(&self.allocated_curve, 0, self.last)
-            .high;
-        reserved.max(requested).max(allocated)
-    }
-}
-
-/// Block bytes of allocations that the program has and has not let go of.
-fn allocated_curve(replay: &DeviceReplay, events: &Events) -> Curve {
-    let allocations = &replay.allocations;
-    let sizes = allocations.block_sizes();
-    let size_of = |row: usize| sizes.get(row).copied().unwrap_or(0);
-    let before = allocations
-        .live_at(0)
-        .into_iter()
-        .map(|id| size_of(id.index()));
-    let mut bytes = before.fold(0_u64, u64::saturating_add);
-    let mut curve = Curve::starting_at(bytes);
-    for (row, action) in events.actions().iter().enumerate() {
-        let Some(id) = allocations.of_event(row) else {
-            continue;
-        };
-        let size = size_of(id.index());
-        match action {
-            Action::Alloc => bytes = bytes.saturating_add(size),
-            // Every free is requested first; where that was not recorded, completion is all
-            // there is.
-            Action::FreeRequested => bytes = bytes.saturating_sub(size),
-            Action::FreeCompleted if allocations.get(id).free_requested == row as Moment + 1 => {
-                bytes = bytes.saturating_sub(size);
-            }
-            _ => continue,
-        }
-        curve.set(row as Moment + 1, bytes);
-    }
-    curve
-}
+use super::{Clock, Lanes, PreparedDevice, both};
 
 /// An opened file.
 #[derive(Debug, Default)]
@@ -137,45 +17,96 @@ pub struct Document {
     /// Where it was read from; None for bytes that were dropped or built.
     pub path: Option<PathBuf>,
     /// What the file says.
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// The history replayed.
-    pub replay: Replay,
-    /// What allocations belong to.
+    pub replay: Arc<Replay>,
+    /// What allocations belong to; in a draft the cleaned stacks only.
     pub attribution: Attribution,
+    /// Whether this is the whole document, and not a draft to be drawn meanwhile.
+    pub is_attributed: bool,
     /// One per device of the replay, in its order.
-    pub devices: Vec<PreparedDevice>,
+    pub devices: Vec<Arc<PreparedDevice>>,
+    /// Steps, phases, annotations and marks; one per device.
+    pub lanes: Vec<Lanes>,
 }
 
 impl Document {
     /// Replays, attributes and prepares `snapshot`.
     #[must_use]
     pub fn new(name: String, path: Option<PathBuf>, snapshot: Snapshot) -> Self {
-        let replay = Replay::new(&snapshot);
-        Self::from_replay(name, path, snapshot, replay)
+        Self::draft(name, path, snapshot).attributed()
     }
 
-    /// Attributes and prepares a snapshot that has been replayed.
+    /// Replays and prepares `snapshot`: all that the first picture takes.
     #[must_use]
-    pub fn from_replay(
-        name: String,
-        path: Option<PathBuf>,
-        snapshot: Snapshot,
-        replay: Replay,
-    ) -> Self {
-        let attribution = Attribution::new(&snapshot, &replay);
-        let devices = replay
-            .devices
-            .iter()
-            .map(|device| PreparedDevice::new(&snapshot, device, &attribution))
-            .collect();
-        Self {
+    pub fn draft(name: String, path: Option<PathBuf>, snapshot: Snapshot) -> Self {
+        let (replay, (attribution, clocks)) = both(
+            || Replay::new(&snapshot),
+            || {
+                let traces = snapshot.traces.iter();
+                let clocks: Vec<_> = traces
+                    .map(|trace| (trace.device, Clock::new(&trace.events)))
+                    .collect();
+                (Attribution::of_stacks(&snapshot), clocks)
+            },
+        );
+        let devices = replay.devices.iter().map(|device| {
+            let clock = clocks.iter().find(|(of, _)| *of == device.device);
+            let clock = clock.map(|(_, clock)| clock.clone()).unwrap_or_default();
+            Arc::new(PreparedDevice::new(&snapshot, device, clock))
+        });
+        let mut draft = Self {
             name,
             path,
-            snapshot,
-            replay,
+            devices: devices.collect(),
+            snapshot: Arc::new(snapshot),
+            replay: Arc::new(replay),
             attribution,
-            devices,
-        }
+            is_attributed: false,
+            lanes: Vec::new(),
+        };
+        draft.lanes = draft.find_lanes();
+        draft
+    }
+
+    /// The whole document of a draft.
+    #[must_use]
+    pub fn attributed(&self) -> Self {
+        let mut whole = Self {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            snapshot: Arc::clone(&self.snapshot),
+            replay: Arc::clone(&self.replay),
+            attribution: Attribution::new(&self.snapshot, &self.replay),
+            is_attributed: true,
+            devices: self.devices.clone(),
+            lanes: Vec::new(),
+        };
+        whole.lanes = whole.find_lanes();
+        whole
+    }
+
+    fn find_lanes(&self) -> Vec<Lanes> {
+        let none = Events::default();
+        let devices = self.replay.devices.iter().zip(&self.devices);
+        let lanes = devices.map(|(replay, prepared)| {
+            let trace = self.snapshot.trace(replay.device);
+            let events = trace.map_or(&none, |trace| &trace.events);
+            Lanes::new(
+                &self.snapshot,
+                replay,
+                &self.attribution,
+                events,
+                &prepared.clock,
+            )
+        });
+        lanes.collect()
+    }
+
+    /// Whether `other` is the same reading of the same file: a draft and its whole document are.
+    #[must_use]
+    pub fn is_same_reading(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.snapshot, &other.snapshot)
     }
 
     /// The number of the device shown first: the busiest, else the first.

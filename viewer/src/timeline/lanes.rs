@@ -2,7 +2,7 @@
 
 use egui::{Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
-use crate::prepare::{Lane, PreparedDevice, Span};
+use crate::prepare::{Lane, Lanes, Span};
 use crate::selection::Selection;
 use crate::tokens::{self, Theme, text_on};
 
@@ -14,9 +14,9 @@ const MAX_LANES: usize = 6;
 
 /// The height of all lanes of a device, in points.
 #[must_use]
-pub(super) fn lanes_height(prepared: &PreparedDevice) -> f32 {
-    let spans = prepared.lanes.spans.len().min(MAX_LANES);
-    let returned = usize::from(!prepared.lanes.returned.is_empty());
+pub(super) fn lanes_height(lanes: &Lanes) -> f32 {
+    let spans = lanes.spans.len().min(MAX_LANES);
+    let returned = usize::from(!lanes.returned.is_empty());
     (spans + returned) as f32 * tokens::LANE_HEIGHT
 }
 
@@ -42,7 +42,7 @@ pub(super) fn lanes_ui(
     };
     let font = FontId::proportional(tokens::SMALL_TEXT);
     let mut before = "";
-    for (index, lane) in prepared.lanes.spans.iter().take(MAX_LANES).enumerate() {
+    for (index, lane) in track.lanes().spans.iter().take(MAX_LANES).enumerate() {
         let place = row(top);
         if lane.title != before {
             let at = place.left_center() - vec2(6.0, 0.0);
@@ -120,7 +120,7 @@ pub(super) fn lanes_ui(
         }
         top += tokens::LANE_HEIGHT;
     }
-    if !prepared.lanes.returned.is_empty() {
+    if !track.lanes().returned.is_empty() {
         returned_lane(ui, track, row(top), geometry, selection, theme);
     }
 }
@@ -144,7 +144,7 @@ fn returned_lane(
 ) {
     let prepared = track.prepared();
     let axis = prepared.axis(selection.view.axis);
-    let returned = &prepared.lanes.returned;
+    let returned = &track.lanes().returned;
     let font = FontId::proportional(tokens::SMALL_TEXT);
     let at = place.left_center() - vec2(6.0, 0.0);
     ui.painter()

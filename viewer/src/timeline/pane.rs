@@ -94,7 +94,7 @@ fn track_ui(
     length: f64,
     theme: &Theme,
 ) -> Option<Hover> {
-    let lanes = lanes_height(track.prepared());
+    let lanes = lanes_height(track.lanes());
     let lanes_rect = Rect::from_min_size(rect.min, vec2(rect.width(), lanes));
     let rect = Rect::from_min_max(pos2(rect.left(), rect.top() + lanes), rect.max);
     let full = visible_top(track, &selection.view);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use egui::{ColorImage, TextureHandle, TextureOptions};
 use profiler_core::replay::{AllocationId, DeviceReplay};
 
-use crate::prepare::{AxisKind, Document, KeyColumn, KeyKind, Mask, PreparedDevice};
+use crate::prepare::{AxisKind, Document, KeyColumn, KeyKind, Lanes, Mask, PreparedDevice};
 use crate::tokens::Theme;
 use crate::worker::Worker;
 
@@ -132,7 +132,33 @@ impl Track {
     pub fn prepared(&self) -> &PreparedDevice {
         static NONE: std::sync::OnceLock<PreparedDevice> = std::sync::OnceLock::new();
         let found = self.document.devices.get(self.device);
-        found.unwrap_or_else(|| NONE.get_or_init(PreparedDevice::default))
+        found.map_or_else(|| NONE.get_or_init(PreparedDevice::default), Arc::as_ref)
+    }
+
+    /// What is drawn above the device's bands.
+    #[must_use]
+    pub fn lanes(&self) -> &Lanes {
+        static NONE: std::sync::OnceLock<Lanes> = std::sync::OnceLock::new();
+        let found = self.document.lanes.get(self.device);
+        found.unwrap_or_else(|| NONE.get_or_init(Lanes::default))
+    }
+
+    /// The same track of the whole document, showing the picture of the draft until its own is
+    /// there.
+    #[must_use]
+    pub fn succeeded_by(
+        &mut self,
+        document: Arc<Document>,
+        device: usize,
+        context: &egui::Context,
+    ) -> Self {
+        Self {
+            drawn: self.drawn.take(),
+            texture: self.texture.take(),
+            overview: self.overview.take(),
+            overview_texture: self.overview_texture.take(),
+            ..Self::new(document, device, context)
+        }
     }
 
     /// What heads the timeline: the file and the device.
@@ -232,17 +258,22 @@ fn answer(
         .devices
         .get(device)
         .zip(document.devices.get(device))?;
+    // The line that allocated is known in a draft already.
+    let kind = match request.keys {
+        KeyKind::Category | KeyKind::Layer if !document.is_attributed => KeyKind::Site,
+        kind => kind,
+    };
     let keys = {
         // Held while grouping: the other thread would need the same.
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.iter().find(|(kind, _)| *kind == request.keys);
+        let found = known.iter().find(|(known, _)| *known == kind);
         match found {
             Some((_, keys)) => Arc::clone(keys),
             None => {
-                let keys = Arc::new(KeyColumn::new(document, device, request.keys));
+                let keys = Arc::new(KeyColumn::new(document, device, kind));
                 // One grouping is two bytes per allocation; more than two are not kept.
                 known.truncate(1);
-                known.insert(0, (request.keys, Arc::clone(&keys)));
+                known.insert(0, (kind, Arc::clone(&keys)));
                 keys
             }
         }
