@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
+import gpumemprof
 import pytest
 from conftest import PROGRAMS
-
-import gpumemprof
 
 PROGRAM = str(PROGRAMS / "watch.py")
 MIB = 1 << 20

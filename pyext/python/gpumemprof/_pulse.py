@@ -27,7 +27,15 @@ LEAST_INTERVAL_S = 0.05
 MOST_LOOKS = 36_000
 """Five hours at two a second; after that the oldest go. One is about 200 bytes."""
 
-COLUMNS = ("time_us", "device", "requested_bytes", "allocated_bytes", "active_bytes", "reserved_bytes", "turnover_bytes")
+COLUMNS = (
+    "time_us",
+    "device",
+    "requested_bytes",
+    "allocated_bytes",
+    "active_bytes",
+    "reserved_bytes",
+    "turnover_bytes",
+)
 
 
 class Pulse:

@@ -66,7 +66,9 @@ def parser() -> argparse.ArgumentParser:
         "--lean", action="store_true", help="do not record the requests of frees, a third of all events (PyTorch 2.11)"
     )
     out.add_argument(
-        "--prometheus", metavar="[ADDR:]PORT", help="serve the devices and processes as metrics (default address: 127.0.0.1)"
+        "--prometheus",
+        metavar="[ADDR:]PORT",
+        help="serve the devices and processes as metrics (default address: 127.0.0.1)",
     )
     out.add_argument("--no-labels", action="store_true", help="do not label allocations with module, phase and step")
     out.add_argument("--no-report", action="store_true", help="no HTML report after an out-of-memory error")

@@ -22,7 +22,9 @@ def top() -> dict:
 
 
 def main() -> None:
-    if not gpumemprof.enable(os.path.abspath("runs"), sample_hz=50, report=False, prometheus=0 if "metrics" in sys.argv else None):
+    if not gpumemprof.enable(
+        os.path.abspath("runs"), sample_hz=50, report=False, prometheus=0 if "metrics" in sys.argv else None
+    ):
         print(json.dumps({"on": False}))
         return
     held = []
