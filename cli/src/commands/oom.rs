@@ -3,7 +3,7 @@
 use profiler_core::attribution::{Attribution, frame_label};
 use profiler_core::metrics::{Outside, OutsidePoint};
 use profiler_core::oom::{Advice, Certainty, MAX_JUDGED, OomVerdict, judge_all, oom_events};
-use profiler_core::replay::{DeviceReplay, Replay};
+use profiler_core::replay::Replay;
 use profiler_core::snapshot::{DeviceId, NO_TIME, Snapshot};
 use profiler_core::units;
 use serde::Serialize;
@@ -155,13 +155,15 @@ fn failures(
                 .map(|clean| frame_label(snapshot, clean.frame))
                 .collect();
             let seen = outside.as_ref().zip(time);
+            let moment = verdict.evidence.event.saturating_add(1);
             failures.push(Failure {
                 device: device.device.0,
                 title: verdict.class.title(),
                 stack,
                 verdict,
                 advice,
-                outside_pytorch: seen.and_then(|(outside, time)| outside.nearest(time)),
+                outside_pytorch: seen
+                    .and_then(|(outside, time)| outside.nearest(time, device.reserved.at(moment))),
             });
         }
     }

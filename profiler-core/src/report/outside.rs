@@ -50,10 +50,15 @@ pub(super) fn outside_view(subject: &Subject<'_>) -> Option<OutsideView> {
     let none = Events::default();
     let trace = subject.snapshot.trace(subject.replay.device);
     let events = trace.map_or(&none, |trace| &trace.events);
-    let ooms: Vec<i64> = (oom_events(subject.snapshot, subject.replay).iter())
+    let failures = oom_events(subject.snapshot, subject.replay);
+    let ooms: Vec<i64> = (failures.iter())
         .filter(|_| events.has_times())
         .map(|&row| events.time_us(row as usize))
         .collect();
+    let failed = failures.last().zip(ooms.last()).and_then(|(&row, &time)| {
+        let reserved = subject.replay.reserved.at(row.saturating_add(1));
+        outside.nearest(time, reserved)
+    });
     let start = outside.points.first()?.time_us;
     let after = |time: i64| units::duration_us(u64::try_from(time - start).unwrap_or(0));
     let row = |name: &str, point: OutsidePoint| OutsideRow {
@@ -70,7 +75,6 @@ pub(super) fn outside_view(subject: &Subject<'_>) -> Option<OutsideView> {
             .at_peak
             .map(|point| row("at the peak of the requested bytes", point)),
     );
-    let failed = ooms.last().and_then(|&time| outside.nearest(time));
     rows.extend(failed.map(|point| row("at the last failure", point)));
     rows.extend(outside.most.map(|point| row("most outside PyTorch", point)));
     rows.extend(outside.last.map(|point| row("at the end", point)));
