@@ -264,7 +264,7 @@ fn about(process: &ProcessStatus) -> String {
         Some(_) => "",
     };
     format!(
-        "process {number}{}: requested {}, reserved at most {}, {} ago{told}",
+        "process {number}{}: requested {}, peak reserved {}, {} ago{told}",
         step.unwrap_or_default(),
         units::bytes(counters.requested_bytes),
         units::bytes(counters.reserved_peak_bytes),
