@@ -119,7 +119,8 @@ fn note(outside: &Outside, watch: &DeviceWatch) -> String {
         .count();
     let mut note = format!(
         "The driver was asked {} times; {} of them have a figure. Elsewhere PyTorch's reserved bytes \
-         changed while it was asked, were not recorded, or the driver did not say.",
+         changed while it was asked, were not recorded, or the driver did not say. Lines join the looks; \
+         what was between them is not known.",
         units::count(outside.points.len() as u64),
         units::count(known as u64),
     );
