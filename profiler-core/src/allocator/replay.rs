@@ -11,6 +11,7 @@ use super::recorded_driver::{Deviation, RecordedDriver, SegmentEvent, segment_ev
 use super::rounding::{MIN_BLOCK_SIZE, SizeRules};
 use super::settings::Settings;
 use super::solve;
+use super::start_state::StartState;
 use super::version::{Dialect, Rules, TieBreak, TorchVersion};
 use crate::snapshot::{Action, DeviceId, Events, Snapshot};
 
@@ -90,7 +91,7 @@ pub fn replay_recorded(snapshot: &Snapshot, device: DeviceId) -> Fidelity {
 }
 
 /// A recording with the rules, settings and start state that explain it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Recording {
     /// The rules.
     pub rules: Rules,
@@ -109,25 +110,26 @@ impl Recording {
     /// Finds the rules and the start state of `device`'s trace.
     #[must_use]
     pub fn new(snapshot: &Snapshot, device: DeviceId) -> Self {
-        Self::with_effort(snapshot, device, Effort::FULL)
+        Self::with_effort(snapshot, device, Effort::FULL).unwrap_or_default()
     }
 
     /// The same without a long search: one pass over the trace, and a second or two more where
     /// the start has to be guessed. Of use if it is exact; if it is not, it ends at the first
-    /// disagreement.
+    /// disagreement. None if so much of the trace contradicts the rest that no allocator did it.
     #[must_use]
-    pub fn quick(snapshot: &Snapshot, device: DeviceId) -> Self {
+    pub fn quick(snapshot: &Snapshot, device: DeviceId) -> Option<Self> {
         Self::with_effort(snapshot, device, Effort::QUICK)
     }
 
     /// [`Self::quick`], if the model explains all of it.
     #[must_use]
     pub fn if_exact(snapshot: &Snapshot, device: DeviceId) -> Option<Self> {
-        let recording = Self::quick(snapshot, device);
+        let recording = Self::quick(snapshot, device)?;
         recording.fidelity.is_exact().then_some(recording)
     }
 
-    fn with_effort(snapshot: &Snapshot, device: DeviceId, effort: Effort) -> Self {
+    /// None if the effort is not worth making.
+    fn with_effort(snapshot: &Snapshot, device: DeviceId, effort: Effort) -> Option<Self> {
         let settings = recorded_settings(snapshot);
         let version = TorchVersion::at_least(&snapshot.features);
         let dialect = Dialect::detect(&snapshot.segments);
@@ -145,8 +147,24 @@ impl Recording {
             }
         }
         let mut best: Option<Self> = None;
+        let mut start = StartState::default();
         for rules in candidates {
-            let next = Self::under(snapshot, device, rules, &settings, effort);
+            let program = match &best {
+                // Nothing but the start is changed by a search.
+                Some(best) if best.rules.dialect == rules.dialect => Program {
+                    start: start.clone(),
+                    ..best.program.clone()
+                },
+                _ => {
+                    let sizes = SizeRules::new(rules.dialect, &settings);
+                    Program::extract(snapshot, device, &sizes, 0)
+                }
+            };
+            if !effort.is_worth(&program) {
+                return None;
+            }
+            start.clone_from(&program.start);
+            let next = Self::under(snapshot, program, rules, &settings, effort);
             let is_exact = next.fidelity.is_exact();
             let share = |recording: &Self| recording.fidelity.share();
             if best.as_ref().is_none_or(|best| share(&next) > share(best)) {
@@ -156,29 +174,23 @@ impl Recording {
                 break;
             }
         }
-        best.unwrap_or_else(|| Self {
-            rules: Rules::default(),
-            settings,
-            program: Program::default(),
-            fidelity: Fidelity::default(),
-            counters: Counters::default(),
-        })
+        best
     }
 
     fn under(
         snapshot: &Snapshot,
-        device: DeviceId,
+        mut program: Program,
         rules: Rules,
         settings: &Settings,
         effort: Effort,
     ) -> Self {
+        let device = program.device;
         let sizes = SizeRules::new(rules.dialect, settings);
         let no_events = Events::default();
         let events = snapshot
             .trace(device)
             .map_or(&no_events, |trace| &trace.events);
         let segment_events = segment_events(events);
-        let mut program = Program::extract(snapshot, device, &sizes, 0);
         let guessed = program.start.blocks.iter();
         let guessed_blocks = guessed.filter(|block| block.is_guess()).count() as u64;
         let corrected_blocks =
@@ -332,6 +344,9 @@ struct Effort {
     /// After so many disagreements the rest of a trace counts as not replayed: each costs a pass
     /// over the trace.
     restarts: u64,
+    /// How many steps a program must have for each event that contradicts the others: trimmed
+    /// files have a few such events, and what is full of them no allocator did.
+    steps_per_contradiction: u64,
 }
 
 impl Effort {
@@ -339,12 +354,21 @@ impl Effort {
     const FULL: Self = Self {
         steps: 40_000_000,
         restarts: 32,
+        steps_per_contradiction: 0,
     };
     /// For work in passing, of use only if it is exact.
     const QUICK: Self = Self {
         steps: 2_000_000,
         restarts: 0,
+        steps_per_contradiction: 8,
     };
+
+    /// Whether the trace is such that an exact replay can be hoped for.
+    fn is_worth(self, program: &Program) -> bool {
+        let contradictions = program.start.contradictions + program.unknown_frees;
+        let weight = contradictions.saturating_mul(self.steps_per_contradiction);
+        weight <= program.steps.len() as u64
+    }
 }
 
 impl Fidelity {

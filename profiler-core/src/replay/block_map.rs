@@ -58,8 +58,6 @@ pub(super) enum Misplaced {
     NoSegment,
     /// The gap at the address is smaller than the request.
     TooSmall,
-    /// The budget for irregular events is used up; see [`BlockMap::WORK_PER_EVENT`].
-    OutOfBudget,
 }
 
 /// All chunks of one device at one moment.
@@ -68,19 +66,27 @@ pub(crate) struct BlockMap {
     chunks: Vec<Chunk>,
     vacant: Vec<ChunkIndex>,
     by_address: HashMap<u64, ChunkIndex, FixedState>,
+    /// The same in address order, from when a trace turns out to look inside chunks so often
+    /// that walking to them costs more than this does. Regular traces never need it.
+    in_order: Option<BTreeMap<u64, ChunkIndex>>,
+    /// Steps of walks to the chunk around an address that are left before that.
+    steps_left: u64,
     segments: Vec<SegmentState>,
     segment_at: BTreeMap<u64, u32>,
     reserved: u64,
     split_free: u64,
     whole_free: u64,
-    /// Steps left for walks along chunk lists, which only irregular traces need.
+    /// Steps left for walks along chunk lists, which runs that pages are unmapped from need.
     budget: u64,
 }
 
 impl BlockMap {
-    /// Chunk-list steps allowed per event on average. Regular traces need about none; a hostile
-    /// one could otherwise make each event walk the whole map.
+    /// Chunk-list steps allowed per event on average when pages are mapped and unmapped. A hostile
+    /// trace could otherwise make each event walk the whole map.
     const WORK_PER_EVENT: u64 = 64;
+    /// Events per step of a walk to the chunk around an address, from which on the chunks are put
+    /// in order: until then the walks take no time worth mentioning.
+    const EVENTS_PER_STEP: u64 = 16;
 
     pub(super) fn new(events: usize) -> Self {
         let budget = (events as u64)
@@ -88,6 +94,7 @@ impl BlockMap {
             .saturating_add(1 << 20);
         Self {
             budget,
+            steps_left: events as u64 / Self::EVENTS_PER_STEP + 16,
             ..Self::default()
         }
     }
@@ -203,7 +210,7 @@ impl BlockMap {
         let Some((_, &segment)) = self.segment_at.range(..=address).next_back() else {
             return false;
         };
-        if size == 0 || !self.segments[segment as usize].is_expandable {
+        if size == 0 || self.budget == 0 || !self.segments[segment as usize].is_expandable {
             return false;
         }
         let Some(chunk) = self.chunk_containing(segment, address) else {
@@ -222,7 +229,7 @@ impl BlockMap {
         self.uncount(segment);
         self.reserved = self.reserved.saturating_sub(size);
         // The part before the hole keeps the segment, the part after it becomes a new one.
-        self.by_address.remove(&gap.address);
+        self.forget(gap.address);
         if let Some(previous) = self.chunks.get_mut(gap.previous as usize) {
             previous.next = NONE;
         }
@@ -413,12 +420,7 @@ impl BlockMap {
             return Err(Misplaced::NoSegment);
         };
         let Some(chunk) = self.chunk_containing(segment, address) else {
-            let spent = self.budget == 0;
-            return Err(if spent {
-                Misplaced::OutOfBudget
-            } else {
-                Misplaced::NoSegment
-            });
+            return Err(Misplaced::NoSegment);
         };
         let gap = self.chunks[chunk as usize];
         if let Some(owner) = gap.owner {
@@ -450,11 +452,7 @@ impl BlockMap {
             return Misplaced::NoSegment;
         };
         let Some(chunk) = self.chunk_containing(segment, address) else {
-            return if self.budget == 0 {
-                Misplaced::OutOfBudget
-            } else {
-                Misplaced::NoSegment
-            };
+            return Misplaced::NoSegment;
         };
         let chunk = self.chunks[chunk as usize];
         match chunk.owner {
@@ -471,15 +469,23 @@ impl BlockMap {
         if address >= state.address.saturating_add(state.size) {
             return None;
         }
+        if let Some(in_order) = &self.in_order {
+            // Chunks cover their segment, so the last one that starts by then holds the address.
+            let mut starts = in_order.range(state.address..=address);
+            return starts.next_back().map(|(_, &at)| at);
+        }
         let mut at = *self.by_address.get(&state.address)?;
         while let Some(chunk) = self.chunks.get(at as usize) {
-            self.budget = self.budget.checked_sub(1)?;
+            self.steps_left = self.steps_left.saturating_sub(1);
             if address < chunk.address.saturating_add(chunk.size) {
-                return Some(at);
+                break;
             }
             at = chunk.next;
         }
-        None
+        if self.steps_left == 0 {
+            self.in_order = Some(self.by_address.iter().map(|(&a, &at)| (a, at)).collect());
+        }
+        (at != NONE).then_some(at)
     }
 
     fn insert_chunk(&mut self, chunk: Chunk) -> ChunkIndex {
@@ -494,6 +500,9 @@ impl BlockMap {
             }
         };
         self.by_address.insert(chunk.address, index);
+        if let Some(in_order) = &mut self.in_order {
+            in_order.insert(chunk.address, index);
+        }
         if chunk.previous != NONE {
             self.chunks[chunk.previous as usize].next = index;
         }
@@ -505,8 +514,16 @@ impl BlockMap {
 
     fn drop_chunk(&mut self, index: ChunkIndex) {
         let chunk = self.chunks[index as usize];
-        self.by_address.remove(&chunk.address);
+        self.forget(chunk.address);
         self.vacant.push(index);
+    }
+
+    /// Takes the chunk at `address` out of the lookups.
+    fn forget(&mut self, address: u64) {
+        self.by_address.remove(&address);
+        if let Some(in_order) = &mut self.in_order {
+            in_order.remove(&address);
+        }
     }
 
     /// Joins the gap `index` with the chunk after it if that is a gap too.

@@ -490,7 +490,7 @@ impl Finder<'_> {
                 }
                 map.cut_gap(address).is_ok()
             }
-            Misplaced::NoSegment | Misplaced::TooSmall | Misplaced::OutOfBudget => false,
+            Misplaced::NoSegment | Misplaced::TooSmall => false,
         }
     }
 
