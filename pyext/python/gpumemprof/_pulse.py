@@ -61,7 +61,8 @@ class Pulse:
         self._identity: dict[str, Any] = {}
         self._said: set[str] = set()
         self._stop = threading.Event()
-        self._lock = threading.Lock()
+        # Re-entrant: a signal that dumps may come while the main thread reads the counters.
+        self._lock = threading.RLock()
         self._last = 0.0
         self._thread: Optional[threading.Thread] = None
 
