@@ -34,7 +34,7 @@ def test_an_uncaught_error_is_explained_and_stays_what_it_was(device):
     assert any("models.py" in frame for frame in sidecar["oom"]["python_stack"])
     (outside,) = sidecar["outside_pytorch"]
     assert outside["process_outside_bytes"] == 300 << 20
-    assert outside["others"] == [{"process": 77, "used_bytes": 512 << 20}]
+    assert outside["others"] == [{"process": 77, "used_bytes": 512 << 20, "name": None}]
     snapshot = gpumemprof.read(folder / "oom-1.pickle")
     (oom,) = snapshot.ooms(device_total=2 << 30)
     assert oom["evidence"]["outside_bytes"] == 812 << 20

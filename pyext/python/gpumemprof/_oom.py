@@ -322,6 +322,9 @@ def surroundings(sidecar: dict[str, Any], device: Optional[int] = None) -> list[
             )
         others = [one for one in entry["others"] or [] if one["used_bytes"]]
         if others:
-            named = ", ".join(f"process {one['process']} {_size(one['used_bytes'])}" for one in others[:4])
+            named = ", ".join(
+                f"process {one['process']}{' (' + one['name'] + ')' if one.get('name') else ''} {_size(one['used_bytes'])}"
+                for one in others[:4]
+            )
             lines.append(f"other processes on the device: {named}")
     return lines
