@@ -208,10 +208,26 @@ class Recorder:
             path = self._free_name(name)
             document = self.sidecar(**extra)
             snapshot = self.found.torch.cuda.memory._snapshot()
+            self._check_times(snapshot, document)
             write_snapshot(path, snapshot)
             write_json(sidecar_path(path), document)
             self.snapshots.append(path)
             return path, document
+
+    def _check_times(self, snapshot: dict[str, Any], document: dict[str, Any]) -> None:
+        """Without times in the events nothing can be joined by them, and the sidecar says so."""
+        event = next((trace[0] for trace in snapshot.get("device_traces", []) if trace), None)
+        if event is None or "time_us" in event or "spans" not in document:
+            return
+        del document["spans"], document["labels"]
+        document["recording"]["labels"] = "none"
+        sentence = (
+            "events have no time in this PyTorch (they came with 2.2), so modules and phases cannot be "
+            "joined to them: layers are read from the stacks, and backward passes have none"
+        )
+        if sentence not in document["recording"]["missing"]:
+            document["recording"]["missing"].append(sentence)
+            self._complain(sentence)
 
     def _free_name(self, name: str) -> Path:
         path = self.folder / f"{name}.pickle"
