@@ -53,6 +53,8 @@ SETTINGS = {
     "others": "SIMGPU_OTHERS",
     "pending": "SIMGPU_PENDING",
     "nvml_fault": "SIMGPU_NVML_FAULT",
+    "pid_offset": "SIMGPU_PID_OFFSET",
+    "mig": "SIMGPU_MIG",
     "state": "SIMGPU_STATE",
 }
 
@@ -84,7 +86,7 @@ def environment(base: dict[str, str] | None = None, **settings: object) -> dict[
     """The environment (`os.environ` or `base`) in which programs see the simulated device.
 
     `settings` are the options of the command line: model, devices, capacity, context, reserved, others,
-    pending, nvml_fault, state. Processes that are to share devices need the same `state` file.
+    pending, nvml_fault, pid_offset, mig, state. Processes that are to share devices need the same `state` file.
     """
     env = dict(os.environ if base is None else base)
     lib = library()
@@ -112,7 +114,12 @@ def main() -> None:
         type=int,
         help="queries a recorded event answers with 'not ready' (default 0)",
     )
-    parser.add_argument("--nvml-fault", help="no-driver, no-permission, lost, lost-after=N")
+    parser.add_argument(
+        "--nvml-fault",
+        help="a list of no-driver, no-permission, lost, lost-after=N, no-process-memory, memory-v1, processes-v1, processes-v2",
+    )
+    parser.add_argument("--pid-offset", type=int, help="added to process ids in NVML's lists, as a container sees them")
+    parser.add_argument("--mig", help="the memory of each board's MIG instances, as in 10GiB,20GiB (default: off)")
     parser.add_argument(
         "--state",
         help="counters file shared with other launches (default: one of this launch)",

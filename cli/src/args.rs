@@ -1,6 +1,8 @@
 //! What the command line can say.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use profiler_core::allocator::{Capacity, GPUS, TorchVersion, find_gpu};
@@ -34,6 +36,8 @@ pub enum Command {
     Simulate(SimulateArguments),
     /// Search the allocator settings that would have served the program better.
     Advise(AdviseArguments),
+    /// Watch the GPUs and their processes, with PyTorch's part where a process is recorded.
+    Top(TopArguments),
     /// Open snapshots in the viewer's window (the program gpumemprof-viewer).
     View(ViewArguments),
     /// Print a completion script for a shell.
@@ -141,14 +145,14 @@ pub struct PeakArguments {
     /// What to group by.
     #[arg(long, value_enum, default_value_t)]
     pub by: PeakBy,
-    /// The moment: peak, oom, start, end, an event's number, or a time (UTC, RFC 3339, or
-    /// seconds since the first event with an s, as in 1.5s).
+    /// The moment: peak, reserved (most reserved bytes), oom, start, end, an event's number, or a
+    /// time (UTC, RFC 3339, or seconds since the first event with an s, as in 1.5s).
     #[arg(long, default_value = "peak")]
     pub at: String,
     /// The device; by default the one with the highest peak.
     #[arg(long)]
     pub device: Option<i32>,
-    /// How many rows to print.
+    /// How many rows to print; 0 for all.
     #[arg(long, short = 'n', default_value_t = 20)]
     pub limit: usize,
     /// Print JSON (schema gpumemprof.peak/1), all rows.
@@ -182,7 +186,8 @@ pub struct AllocationsArguments {
     /// Keep those whose stack, layer, category or metadata contains this text.
     #[arg(long)]
     pub filter: Option<String>,
-    /// Keep those live at this moment: peak, oom, start, end, an event's number, or a time.
+    /// Keep those live at this moment: peak, reserved, oom, start, end, an event's number, or a
+    /// time.
     #[arg(long)]
     pub live_at: Option<String>,
     /// Keep those of at least this size, for example 20MiB.
@@ -279,6 +284,42 @@ pub struct AdviseArguments {
     /// Print JSON (schema gpumemprof.advise/1).
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `top`.
+#[derive(Debug, Args)]
+pub struct TopArguments {
+    /// Print tables once and leave, as is done when standard output is no terminal.
+    #[arg(long)]
+    pub once: bool,
+    /// Print JSON once and leave (schema gpumemprof.top/1).
+    #[arg(long, conflicts_with = "once")]
+    pub json: bool,
+    /// How often to look, in seconds from 0.1 to 60.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_interval)]
+    pub interval: Duration,
+    /// Serve the same as Prometheus metrics on this port instead of showing it; 0 for any free one.
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["once", "json"])]
+    pub prometheus: Option<u16>,
+    /// The address to serve metrics on: who can reach it can read the names of processes.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1",
+        requires = "prometheus"
+    )]
+    pub bind: IpAddr,
+    /// Load NVML from this file.
+    #[arg(long, value_name = "LIBRARY")]
+    pub nvml: Option<PathBuf>,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok();
+    seconds
+        .filter(|seconds| (0.1..=60.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "expected seconds from 0.1 to 60".to_owned())
 }
 
 fn parse_capacity(text: &str) -> Result<Capacity, String> {

@@ -2,7 +2,9 @@
 
 use std::io::{IsTerminal as _, Write};
 
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets,
+};
 use profiler_core::snapshot::{Snapshot, Warnings};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
@@ -100,6 +102,56 @@ pub fn line(text: &str) -> Result<(), CommandError> {
     Ok(writeln!(anstream::stdout(), "{}", printable(text))?)
 }
 
+/// Prints a paragraph: on a terminal broken between words at its width, in a pipe as one line.
+///
+/// # Errors
+/// If standard output fails.
+pub fn paragraph(text: &str) -> Result<(), CommandError> {
+    indented("", text)
+}
+
+/// Prints a paragraph as an item of a list.
+///
+/// # Errors
+/// If standard output fails.
+pub fn bullet(text: &str) -> Result<(), CommandError> {
+    indented("* ", text)
+}
+
+/// Prints `text` after `first`, further lines below it.
+fn indented(first: &str, text: &str) -> Result<(), CommandError> {
+    let width = if std::io::stdout().is_terminal() {
+        // The width comfy-table lays tables out for.
+        Table::new().width().map_or(usize::MAX, usize::from)
+    } else {
+        usize::MAX
+    };
+    let rest = " ".repeat(first.len());
+    for (number, line) in wrapped(&printable(text), width.saturating_sub(first.len())).enumerate() {
+        let start = if number == 0 { first } else { &rest };
+        writeln!(anstream::stdout(), "{start}{line}")?;
+    }
+    Ok(())
+}
+
+/// `text` broken between words into lines of at most `width` characters, longer words alone.
+fn wrapped(text: &str, width: usize) -> impl Iterator<Item = String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(line) = lines.last_mut() else { break };
+        let room = width.saturating_sub(line.chars().count());
+        if line.is_empty() {
+            line.push_str(word);
+        } else if word.chars().count() < room {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.into_iter()
+}
+
 /// Prints `text` in bold where the terminal can, and a newline.
 ///
 /// # Errors
@@ -141,6 +193,11 @@ pub fn warn_text(text: &str) {
     let _ = writeln!(anstream::stderr(), "\u{1b}[33mwarning\u{1b}[0m: {text}");
 }
 
+/// Says `text` on standard error.
+pub fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{}", printable(text));
+}
+
 /// The warnings of a file, as JSON shows them.
 #[derive(Serialize)]
 pub struct JsonWarning<'a> {
@@ -164,6 +221,12 @@ pub fn json_warnings<'a>(snapshot: &'a Snapshot, replay: &'a Warnings) -> Vec<Js
     .collect()
 }
 
+/// How many rows a limit of `asked` allows: 0 asks for all.
+#[must_use]
+pub fn row_limit(asked: usize) -> usize {
+    if asked == 0 { usize::MAX } else { asked }
+}
+
 /// How a column's cells are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -172,6 +235,9 @@ pub enum Align {
     /// Numbers.
     Right,
 }
+
+/// Words up to this length are not broken in a table's first column.
+const WHOLE_WORDS: usize = 28;
 
 /// Prints a table without borders; in a pipe one row stays one line, however long.
 ///
@@ -185,6 +251,11 @@ pub fn table(columns: &[(&str, Align)], rows: Vec<Vec<String>>) -> Result<(), Co
     } else {
         table.set_content_arrangement(ContentArrangement::Disabled);
     }
+    let longest = rows.iter().filter_map(|row| row.first());
+    let longest = longest
+        .flat_map(|text| text.split(' '))
+        .map(|word| word.chars().count());
+    let longest = longest.max().unwrap_or(0);
     let align = |align: Align| match align {
         Align::Left => CellAlignment::Left,
         Align::Right => CellAlignment::Right,
@@ -201,6 +272,14 @@ pub fn table(columns: &[(&str, Align)], rows: Vec<Vec<String>>) -> Result<(), Co
             .zip(columns)
             .map(|(text, &(_, side))| Cell::new(printable(&text)).set_alignment(align(side)));
         table.add_row(cells.collect::<Vec<_>>());
+    }
+    // The first column names the row: its words stay whole while that leaves the others room.
+    if longest <= WHOLE_WORDS
+        && let Some(first) = table.column_mut(0)
+    {
+        // With the space on both sides.
+        let width = longest as u16 + 2;
+        first.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
     }
     Ok(writeln!(anstream::stdout(), "{}", table.trim_fmt())?)
 }
@@ -225,6 +304,16 @@ fn has_effect(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paragraphs_break_between_words() {
+        let lines: Vec<String> = wrapped("one two three four", 9).collect();
+        assert_eq!(lines, ["one two", "three", "four"]);
+        let whole: Vec<String> = wrapped("one two", usize::MAX).collect();
+        assert_eq!(whole, ["one two"]);
+        let long: Vec<String> = wrapped("a verylongword b", 4).collect();
+        assert_eq!(long, ["a", "verylongword", "b"]);
+    }
 
     #[test]
     fn terminals_get_no_commands() {

@@ -67,6 +67,12 @@ pub fn count(number: u64) -> String {
     grouped
 }
 
+/// `number` and the noun it counts, in the form that fits: `1 event`, `6 024 events`.
+#[must_use]
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 /// A stretch of time in the unit that fits: `12 µs`, `3.4 ms`, `2.50 s`, `12 min 3 s`.
 #[must_use]
 pub fn duration_us(microseconds: u64) -> String {
@@ -110,5 +116,7 @@ mod tests {
     fn counts_are_grouped() {
         assert_eq!(count(999), "999");
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(counted(1, "event", "events"), "1 event");
+        assert_eq!(counted(2, "event", "events"), "2 events");
     }
 }

@@ -8,18 +8,11 @@ use profiler_core::allocator::replay_recorded;
 use profiler_core::read::read;
 use profiler_core::snapshot::{DeviceId, Events, Snapshot};
 
-/// Files whose history no caching allocator of PyTorch made, or one whose rules are not known
-/// here, with what is special about them.
-const NOT_CUDA: [(&str, &str); 2] = [
-    (
-        "mosaic-output.pickle",
-        "made up: unaligned addresses, no free_requested",
-    ),
-    (
-        "npu-snapshot-expandable.pickle",
-        "torch_npu's expandable segments",
-    ),
-];
+/// Files whose history no caching allocator of PyTorch made, with what is special about them.
+const MADE_UP: [(&str, &str); 1] = [(
+    "mosaic-output.pickle",
+    "unaligned addresses, no free_requested",
+)];
 
 /// Calls `check` with every snapshot of the two folders that has history.
 fn for_each_recording(mut check: impl FnMut(&str, &Snapshot, DeviceId)) -> u32 {
@@ -30,7 +23,7 @@ fn for_each_recording(mut check: impl FnMut(&str, &Snapshot, DeviceId)) -> u32 {
     for folder in ["public", "simulated"] {
         for path in common::snapshot_files(&shared.join(folder)) {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if NOT_CUDA.iter().any(|(other, _)| *other == name) {
+            if MADE_UP.iter().any(|(other, _)| *other == name) {
                 continue;
             }
             let snapshot = read(&std::fs::read(&path).unwrap()).unwrap();

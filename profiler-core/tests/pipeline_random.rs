@@ -4,14 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::ops::ControlFlow;
 
-use profiler_core::allocator::{AdviseOptions, WhatIf, advise, simulate};
-use profiler_core::attribution::{Attribution, By};
-use profiler_core::metrics::{FragmentationHistory, fragmentation_at};
+use common::pipeline::run_pipeline;
+use profiler_core::allocator::{WhatIf, simulate};
+use profiler_core::attribution::Attribution;
 use profiler_core::oom::{MAX_JUDGED, judge_all};
 use profiler_core::replay::Replay;
-use profiler_core::report::{MAX_BYTES, ReportInput, ReportOptions, html};
 use profiler_core::snapshot::{
     Action, AllocatorSettings, Annotation, Block, BlockState, DeviceId, Event, Frame, Segment,
     SegmentKind, Snapshot, StackId, Stage, Trace, WarningKind,
@@ -238,49 +239,7 @@ proptest! {
         redact in any::<bool>(),
     ) {
         let snapshot = build(&traces, &segments, &annotations, settings);
-        let replay = Replay::new(&snapshot);
-        let attribution = Attribution::new(&snapshot, &replay);
-        for device in &replay.devices {
-            let mut wrong = None;
-            FragmentationHistory::walk(&snapshot, device, |moment, parts| {
-                if !parts.adds_up() {
-                    wrong.get_or_insert((moment, *parts));
-                }
-            });
-            prop_assert_eq!(wrong, None, "walked parts do not add up");
-            let last = device.event_count();
-            for moment in [0, last / 2, device.peak_moment(), last] {
-                let _ = fragmentation_at(&snapshot, device, moment);
-                for mapped in device.segment_map_at(moment) {
-                    let covered: u64 = mapped.blocks.iter().map(|block| block.size).sum();
-                    prop_assert_eq!(covered, mapped.segment.end() - mapped.segment.address);
-                }
-                let live = device.live_at(moment);
-                for (by, _) in By::NAMES {
-                    let sums = attribution.breakdown(&snapshot, device, &live, by);
-                    let count: u64 = sums.groups.iter().map(|group| group.sums.count).sum();
-                    let requested = sums.groups.iter()
-                        .fold(0_u64, |sum, group| sum.saturating_add(group.sums.requested));
-                    prop_assert_eq!(count, live.len() as u64);
-                    prop_assert_eq!(requested, sums.total.requested, "{:?}", by);
-                }
-                let _ = attribution.flame_by_stack(&snapshot, device, &live);
-                let _ = attribution.flame_by_layer(device, &live);
-            }
-            let _ = judge_all(&snapshot, device, &attribution, Some(u64::MAX));
-        }
-        let _ = simulate(&snapshot, &WhatIf::default(), &mut |_, _| ControlFlow::Continue(()));
-        let options = AdviseOptions { threads: Some(1), ..AdviseOptions::default() };
-        let _ = advise(&snapshot, &options, &mut |_, _| ControlFlow::Continue(()));
-        let input = ReportInput {
-            snapshot: &snapshot,
-            replay: &replay,
-            attribution: &attribution,
-            device_total_bytes: Some(u64::MAX),
-        };
-        let options = ReportOptions { title: TEXTS[0].to_owned(), redact, device: None };
-        let page = html(&input, &options);
-        prop_assert!(page.len() < MAX_BYTES);
+        let page = run_pipeline(&snapshot, TEXTS[0], redact);
         prop_assert!(!page.contains("<script>alert"));
         prop_assert!(!redact || !page.contains("alice"));
     }

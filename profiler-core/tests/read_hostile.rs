@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::both::read_both_ways;
 use common::encode;
 use common::tree::Tree;
 use profiler_core::read::{Progress, ReadError, ReadOptions, read, read_bytes};
@@ -114,7 +115,7 @@ fn every_flipped_bit_ends() {
     for at in 0..bytes.len() {
         for bit in 0..8 {
             bytes[at] ^= 1 << bit;
-            match read(&bytes) {
+            match read_both_ways(&bytes) {
                 Ok(snapshot) => {
                     read_well += 1;
                     common::contents(&snapshot);
@@ -466,7 +467,7 @@ fn fuzz_corpus() {
     let mut files = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        match read(&bytes) {
+        match read_both_ways(&bytes) {
             Ok(snapshot) => drop(common::contents(&snapshot)),
             Err(error) => assert!(error.to_string().len() < 1000, "{error}"),
         }

@@ -17,18 +17,21 @@ pub(crate) struct OtherProcess {
     pub(crate) bytes: u64,
 }
 
-/// A fault that NVML reports.
+/// What NVML reports as broken, refuses or, like an old driver, lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum NvmlFault {
-    /// All is well.
-    #[default]
-    None,
+pub(crate) struct NvmlFaults {
     /// `nvmlInit` finds no driver.
-    NoDriver,
-    /// Process lists and counters need a permission that the caller lacks.
-    NoPermission,
-    /// The GPU has fallen off the bus after this many memory queries of a process.
-    LostAfter(u64),
+    pub(crate) no_driver: bool,
+    /// Process lists need a permission that the caller lacks.
+    pub(crate) no_permission: bool,
+    /// Board 0 has fallen off the bus after this many memory queries of a process.
+    pub(crate) lost_after: Option<u64>,
+    /// Process lists give no bytes.
+    pub(crate) no_process_memory: bool,
+    /// The second version of the memory query is not there: a driver before 510.
+    pub(crate) memory_v1: bool,
+    /// The newest version of the process lists; 0: all are there.
+    pub(crate) processes_version: u8,
 }
 
 /// The simulated machine.
@@ -49,7 +52,11 @@ pub(crate) struct Config {
     /// How often an event answers "not ready" after it was recorded, before it is done.
     pub(crate) pending: u32,
     /// What NVML reports as broken.
-    pub(crate) nvml_fault: NvmlFault,
+    pub(crate) nvml_faults: NvmlFaults,
+    /// Added to the ids of simulated processes in NVML's lists, as if they ran in a container.
+    pub(crate) pid_offset: u32,
+    /// The memory of each MIG instance of every board; empty: MIG is off.
+    pub(crate) mig: Vec<u64>,
     /// File with the counters that processes share; `None`: this process alone.
     pub(crate) state: Option<String>,
     /// Physical boards that the runtime shows to this process, in its order.
@@ -60,11 +67,13 @@ impl Config {
     /// Reads the process environment. A value that cannot be read is complained about on stderr and
     /// the default is used.
     pub(crate) fn from_env() -> Self {
-        Self::from_lookup(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::from_lookup(&|name| std::env::var(name).ok())
     }
 
-    /// Reads settings through `lookup`.
-    pub(crate) fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Self {
+    /// Reads settings through `environment`. An empty setting is none, but for
+    /// `CUDA_VISIBLE_DEVICES`, where it means no device.
+    pub(crate) fn from_lookup(environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        let lookup = |name: &str| environment(name).filter(|value| !value.is_empty());
         let parsed = |name: &str, parse: &dyn Fn(&str) -> Option<u64>, default: u64| -> u64 {
             match lookup(name) {
                 None => default,
@@ -99,15 +108,27 @@ impl Config {
                 Vec::new()
             })
         });
-        let nvml_fault = lookup("SIMGPU_NVML_FAULT").map_or(NvmlFault::None, |text| {
-            parse_fault(&text).unwrap_or_else(|| {
+        let nvml_faults = lookup("SIMGPU_NVML_FAULT").map_or_else(NvmlFaults::default, |text| {
+            parse_faults(&text).unwrap_or_else(|| {
                 complain(&format!(
-                    "SIMGPU_NVML_FAULT={text}: expected no-driver, no-permission, lost or lost-after=N; none is used"
+                    "SIMGPU_NVML_FAULT={text}: expected a list of no-driver, no-permission, lost, lost-after=N, no-process-memory, memory-v1, processes-v1, processes-v2; none is used"
                 ));
-                NvmlFault::None
+                NvmlFaults::default()
             })
         });
-        let visible = visible_devices(lookup("CUDA_VISIBLE_DEVICES").as_deref(), devices);
+        let mig = lookup("SIMGPU_MIG").map_or_else(Vec::new, |text| {
+            text.split(',').map(parse_size).collect::<Option<_>>().unwrap_or_else(|| {
+                complain(&format!(
+                    "SIMGPU_MIG={text}: expected the sizes of instances, as in 10GiB,20GiB; MIG is off"
+                ));
+                Vec::new()
+            })
+        });
+        let visible = visible_devices(
+            environment("CUDA_VISIBLE_DEVICES").as_deref(),
+            devices,
+            !mig.is_empty(),
+        );
         Self {
             model,
             devices,
@@ -116,7 +137,9 @@ impl Config {
             reserved: parsed("SIMGPU_RESERVED", &parse_size, 0),
             others,
             pending: u32::try_from(parsed("SIMGPU_PENDING", &number, 0)).unwrap_or(u32::MAX),
-            nvml_fault,
+            nvml_faults,
+            pid_offset: u32::try_from(parsed("SIMGPU_PID_OFFSET", &number, 0)).unwrap_or(0),
+            mig,
             state: lookup("SIMGPU_STATE"),
             visible,
         }
@@ -172,13 +195,21 @@ fn parse_others(text: &str) -> Option<Vec<OtherProcess>> {
         .collect()
 }
 
-fn parse_fault(text: &str) -> Option<NvmlFault> {
-    Some(match text {
-        "no-driver" => NvmlFault::NoDriver,
-        "no-permission" => NvmlFault::NoPermission,
-        "lost" => NvmlFault::LostAfter(0),
-        _ => NvmlFault::LostAfter(text.strip_prefix("lost-after=")?.parse().ok()?),
-    })
+fn parse_faults(text: &str) -> Option<NvmlFaults> {
+    let mut faults = NvmlFaults::default();
+    for word in text.split(',').map(str::trim) {
+        match word {
+            "no-driver" => faults.no_driver = true,
+            "no-permission" => faults.no_permission = true,
+            "no-process-memory" => faults.no_process_memory = true,
+            "memory-v1" => faults.memory_v1 = true,
+            "processes-v1" => faults.processes_version = 1,
+            "processes-v2" => faults.processes_version = 2,
+            "lost" => faults.lost_after = Some(0),
+            _ => faults.lost_after = Some(word.strip_prefix("lost-after=")?.parse().ok()?),
+        }
+    }
+    Some(faults)
 }
 
 /// The UUID of a board, as `nvidia-smi -L` prints it.
@@ -192,6 +223,19 @@ pub(crate) fn uuid_text(device: usize) -> String {
     format!("GPU-{a}-{b}-{c}-{d}-{e}")
 }
 
+/// The UUID of a MIG instance, as `nvidia-smi -L` prints it: the board's with the instance's number
+/// in the second last byte.
+pub(crate) fn instance_uuid_text(device: usize, instance: usize) -> String {
+    let board = uuid_text(device);
+    let (head, last) = board.split_at(board.len() - 4);
+    let (_, last) = last.split_at(2);
+    format!(
+        "MIG-{}{:02x}{last}",
+        head.trim_start_matches("GPU-"),
+        instance + 0x10
+    )
+}
+
 /// The UUID of a board: the ASCII text `simgpu` and its number.
 pub(crate) fn uuid(device: usize) -> [u8; 16] {
     let mut bytes = *b"simgpu\x40\x00\x80\x00\x00\x00\x00\x00\x00\x00";
@@ -200,8 +244,9 @@ pub(crate) fn uuid(device: usize) -> [u8; 16] {
 }
 
 /// `CUDA_VISIBLE_DEVICES` as the CUDA Programming Guide defines it: numbers or UUID prefixes; the
-/// first entry that names no board ends the list.
-fn visible_devices(setting: Option<&str>, devices: usize) -> Vec<usize> {
+/// first entry that names no board ends the list. A MIG instance stands for its board, and only the
+/// first of a board runs programs.
+fn visible_devices(setting: Option<&str>, devices: usize, is_mig: bool) -> Vec<usize> {
     let Some(setting) = setting else {
         return (0..devices).collect();
     };
@@ -211,6 +256,9 @@ fn visible_devices(setting: Option<&str>, devices: usize) -> Vec<usize> {
             Ok(number) => Some(number).filter(|&number| number < devices),
             Err(_) if entry.starts_with("GPU-") => {
                 (0..devices).find(|&device| uuid_text(device).starts_with(entry))
+            }
+            Err(_) if is_mig && entry.starts_with("MIG-") => {
+                (0..devices).find(|&device| instance_uuid_text(device, 0).starts_with(entry))
             }
             Err(_) => None,
         };
@@ -260,17 +308,23 @@ mod tests {
         let config = config(&[
             ("SIMGPU_DEVICES", "2"),
             ("SIMGPU_OTHERS", "4242=10GiB,1/7=1MiB,8=1KiB"),
-            ("SIMGPU_NVML_FAULT", "lost-after=3"),
+            ("SIMGPU_NVML_FAULT", "lost-after=3,memory-v1"),
         ]);
         assert_eq!(config.others_bytes(0), (10 << 30) + 1024);
         assert_eq!(config.others_bytes(1), 1 << 20);
-        assert_eq!(config.nvml_fault, NvmlFault::LostAfter(3));
+        assert_eq!(config.nvml_faults.lost_after, Some(3));
+        assert!(config.nvml_faults.memory_v1);
+        assert_eq!(parse_faults("memory-v1,nonsense"), None);
     }
 
     #[test]
     fn visible_devices_follow_the_programming_guide() {
         let uuid = uuid_text(2);
-        let cases: [(&str, &[usize]); 6] = [
+        let instance = instance_uuid_text(1, 0);
+        assert_eq!(instance, "MIG-73696d67-7075-4000-8000-000000001001");
+        let cases: [(&str, &[usize]); 8] = [
+            ("", &[]),
+            (&instance, &[1]),
             ("1,0", &[1, 0]),
             ("0,-1,1", &[0]),
             ("3,9,1", &[3]),
@@ -279,7 +333,11 @@ mod tests {
             ("1,1", &[1]),
         ];
         for (setting, expected) in cases {
-            assert_eq!(visible_devices(Some(setting), 4), expected, "{setting}");
+            assert_eq!(
+                visible_devices(Some(setting), 4, true),
+                expected,
+                "{setting}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::ffi::{c_char, c_int, c_uint};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::{self, MAX_DEVICES, NvmlFault};
+use crate::config::{self, MAX_DEVICES};
 use crate::cudart::device::pci_bus;
 use crate::ffi::{Out, put_text, text, text_field};
 use crate::runtime::runtime;
@@ -16,6 +16,7 @@ const NO_PERMISSION: c_int = 4;
 const NOT_FOUND: c_int = 6;
 const INSUFFICIENT_SIZE: c_int = 7;
 const DRIVER_NOT_LOADED: c_int = 9;
+const FUNCTION_NOT_FOUND: c_int = 13;
 const GPU_IS_LOST: c_int = 15;
 
 /// The driver release that is reported: one that knows CUDA 13.2's interfaces.
@@ -23,12 +24,14 @@ const DRIVER_VERSION: &str = "595.45.04";
 
 /// The handle of a board: this plus its number.
 const DEVICE: usize = 0x5400_0000;
+/// The handle of a MIG instance: this plus 16 times the board plus the instance.
+const INSTANCE: usize = 0x5410_0000;
 
 /// Memory queries so far, for the fault "lost after N".
 static MEMORY_QUERIES: AtomicU64 = AtomicU64::new(0);
 
 fn init() -> c_int {
-    if runtime().config.nvml_fault == NvmlFault::NoDriver {
+    if runtime().config.nvml_faults.no_driver {
         DRIVER_NOT_LOADED
     } else {
         SUCCESS
@@ -62,6 +65,7 @@ extern "C" fn nvmlErrorString(code: c_int) -> *const c_char {
         NOT_FOUND => c"Not Found",
         INSUFFICIENT_SIZE => c"Insufficient Size",
         DRIVER_NOT_LOADED => c"Driver Not Loaded",
+        FUNCTION_NOT_FOUND => c"Function Not Found",
         GPU_IS_LOST => c"GPU is lost",
         _ => c"Unknown Error",
     }
@@ -171,19 +175,30 @@ extern "C" fn nvmlDeviceGetHandleByPciBusId_v2(id: *const c_char, device: Out<us
     )
 }
 
-/// The board of a handle; an error code when there is none or it is lost.
+/// The board of a handle, its own or of an instance on it; an error code when there is none or it is
+/// lost.
 fn board(device: usize) -> Result<usize, c_int> {
     let machine = runtime();
-    let board = device
-        .checked_sub(DEVICE)
+    let board = match instance(device) {
+        Some((board, _)) => Some(board),
+        None => device.checked_sub(DEVICE),
+    };
+    let board = board
         .filter(|&board| board < machine.config.devices)
         .ok_or(INVALID_ARGUMENT)?;
-    match machine.config.nvml_fault {
-        NvmlFault::LostAfter(queries) if MEMORY_QUERIES.load(Ordering::Relaxed) >= queries => {
+    match machine.config.nvml_faults.lost_after {
+        Some(queries) if board == 0 && MEMORY_QUERIES.load(Ordering::Relaxed) >= queries => {
             Err(GPU_IS_LOST)
         }
         _ => Ok(board),
     }
+}
+
+/// The board and number of an instance's handle.
+fn instance(device: usize) -> Option<(usize, usize)> {
+    let number = device.checked_sub(INSTANCE)?;
+    let (board, instance) = (number / 16, number % 16);
+    (instance < runtime().config.mig.len()).then_some((board, instance))
 }
 
 /// A board's answer to a question of one value.
@@ -200,7 +215,14 @@ fn answer<T>(device: usize, out: Out<T>, value: impl FnOnce(usize) -> Result<T, 
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetName(device: usize, buffer: Out<u8>, room: c_uint) -> c_int {
     match board(device) {
-        Ok(_) => text_out(buffer, room, runtime().config.model.name),
+        Ok(_) => match instance(device) {
+            Some((_, number)) => {
+                let config = &runtime().config;
+                let gib = config.mig[number] >> 30;
+                text_out(buffer, room, &format!("{} MIG {gib}gb", config.model.name))
+            }
+            None => text_out(buffer, room, runtime().config.model.name),
+        },
         Err(code) => code,
     }
 }
@@ -208,7 +230,10 @@ extern "C" fn nvmlDeviceGetName(device: usize, buffer: Out<u8>, room: c_uint) ->
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetUUID(device: usize, buffer: Out<u8>, room: c_uint) -> c_int {
     match board(device) {
-        Ok(board) => text_out(buffer, room, &config::uuid_text(board)),
+        Ok(board) => match instance(device) {
+            Some((_, number)) => text_out(buffer, room, &config::instance_uuid_text(board, number)),
+            None => text_out(buffer, room, &config::uuid_text(board)),
+        },
         Err(code) => code,
     }
 }
@@ -263,9 +288,20 @@ extern "C" fn nvmlDeviceGetCudaComputeCapability(
 
 /// Bytes in all, kept by the driver, free and used of a board. The driver's part is in the total and
 /// not in the used bytes, as in `nvmlMemory_v2_t`.
-fn memory(board: usize) -> [u64; 4] {
+///
+/// Of MIG instances the first is the one that programs run on, as CUDA does where none is named.
+fn memory(board: usize, instance: Option<(usize, usize)>) -> [u64; 4] {
     MEMORY_QUERIES.fetch_add(1, Ordering::Relaxed);
     let machine = runtime();
+    if let Some((_, number)) = instance {
+        let total = machine.config.mig[number];
+        let used = if number == 0 {
+            machine.counters.used(board)
+        } else {
+            0
+        };
+        return [total, 0, total.saturating_sub(used), used];
+    }
     let used = machine
         .counters
         .used(board)
@@ -301,7 +337,7 @@ struct Memory2 {
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetMemoryInfo(device: usize, out: Out<Memory>) -> c_int {
     answer(device, out, |board| {
-        let [total, reserved, free, used] = memory(board);
+        let [total, reserved, free, used] = memory(board, instance(device));
         Ok(Memory {
             total,
             free,
@@ -312,13 +348,16 @@ extern "C" fn nvmlDeviceGetMemoryInfo(device: usize, out: Out<Memory>) -> c_int 
 
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: usize, out: Out<Memory2>) -> c_int {
+    if runtime().config.nvml_faults.memory_v1 {
+        return FUNCTION_NOT_FOUND;
+    }
     // The caller says which structure it passed: its size, and the version in the upper bits.
     let version = size_of::<Memory2>() as c_uint | 2 << 24;
     if out.get().map(|memory| memory.version) != Some(version) {
         return INVALID_ARGUMENT;
     }
     answer(device, out, |board| {
-        let [total, reserved, free, used] = memory(board);
+        let [total, reserved, free, used] = memory(board, instance(device));
         Ok(Memory2 {
             version,
             total,
@@ -351,6 +390,9 @@ struct Process2 {
 fn processes(board: usize) -> Vec<(u32, u64)> {
     let machine = runtime();
     let mut all = machine.counters.processes(board);
+    for (pid, _) in &mut all {
+        *pid = pid.saturating_add(machine.config.pid_offset);
+    }
     all.extend(
         machine
             .config
@@ -359,6 +401,10 @@ fn processes(board: usize) -> Vec<(u32, u64)> {
             .filter(|other| other.device == board)
             .map(|other| (other.pid, other.bytes)),
     );
+    if machine.config.nvml_faults.no_process_memory {
+        // NVML_VALUE_NOT_AVAILABLE.
+        all.iter_mut().for_each(|(_, bytes)| *bytes = u64::MAX);
+    }
     all.sort_unstable();
     all
 }
@@ -366,6 +412,7 @@ fn processes(board: usize) -> Vec<(u32, u64)> {
 /// Fills a list as NVML does: the caller's count is the room, the answer's the number of processes;
 /// too little room is an error that says how much is needed.
 fn process_list<T: Copy>(
+    version: u8,
     device: usize,
     count: Out<c_uint>,
     list: Out<T>,
@@ -375,13 +422,22 @@ fn process_list<T: Copy>(
         Ok(board) => board,
         Err(code) => return code,
     };
-    if runtime().config.nvml_fault == NvmlFault::NoPermission {
+    let faults = &runtime().config.nvml_faults;
+    if faults.processes_version != 0 && version > faults.processes_version {
+        return FUNCTION_NOT_FOUND;
+    }
+    if faults.no_permission {
         return NO_PERMISSION;
     }
     let Some(room) = count.get() else {
         return INVALID_ARGUMENT;
     };
-    let entries: Vec<T> = processes(board).into_iter().map(entry).collect();
+    let on_board = match instance(device) {
+        // Programs run on the first instance.
+        Some((_, number)) if number > 0 => Vec::new(),
+        _ => processes(board),
+    };
+    let entries: Vec<T> = on_board.into_iter().map(entry).collect();
     count.set(entries.len() as c_uint);
     if entries.len() > room as usize {
         return INSUFFICIENT_SIZE;
@@ -405,7 +461,7 @@ extern "C" fn nvmlDeviceGetComputeRunningProcesses(
     count: Out<c_uint>,
     list: Out<Process1>,
 ) -> c_int {
-    process_list(device, count, list, |(pid, used)| Process1 { pid, used })
+    process_list(1, device, count, list, |(pid, used)| Process1 { pid, used })
 }
 
 #[unsafe(no_mangle)]
@@ -414,7 +470,7 @@ extern "C" fn nvmlDeviceGetComputeRunningProcesses_v2(
     count: Out<c_uint>,
     list: Out<Process2>,
 ) -> c_int {
-    process_list(device, count, list, process2)
+    process_list(2, device, count, list, process2)
 }
 
 #[unsafe(no_mangle)]
@@ -423,12 +479,23 @@ extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
     count: Out<c_uint>,
     list: Out<Process2>,
 ) -> c_int {
-    process_list(device, count, list, process2)
+    process_list(3, device, count, list, process2)
 }
 
 /// No process draws on a simulated device, and none uses its multi-process service.
 fn empty_list(device: usize, count: Out<c_uint>) -> c_int {
+    if runtime().config.nvml_faults.no_permission {
+        return NO_PERMISSION;
+    }
     answer(device, count, |_| Ok(0))
+}
+
+fn versioned_empty_list(version: u8, device: usize, count: Out<c_uint>) -> c_int {
+    let newest = runtime().config.nvml_faults.processes_version;
+    if newest != 0 && version > newest {
+        return FUNCTION_NOT_FOUND;
+    }
+    empty_list(device, count)
 }
 
 #[unsafe(no_mangle)]
@@ -438,12 +505,12 @@ extern "C" fn nvmlDeviceGetGraphicsRunningProcesses(device: usize, count: Out<c_
 
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v2(device: usize, count: Out<c_uint>) -> c_int {
-    empty_list(device, count)
+    versioned_empty_list(2, device, count)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(device: usize, count: Out<c_uint>) -> c_int {
-    empty_list(device, count)
+    versioned_empty_list(3, device, count)
 }
 
 #[unsafe(no_mangle)]
@@ -572,38 +639,52 @@ extern "C" fn nvmlDeviceGetTotalEccErrors(
     )
 }
 
-/// MIG is off where the model has it.
+/// MIG is on where instances are configured, and off where the model has it.
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetMigMode(
     device: usize,
     current: Out<c_uint>,
     pending: Out<c_uint>,
 ) -> c_int {
-    let mig = runtime().config.model.mig;
-    pending.set(0);
+    let config = &runtime().config;
+    let is_on = !config.mig.is_empty();
+    pending.set(c_uint::from(is_on));
     answer(device, current, |_| {
-        if mig { Ok(0) } else { Err(NOT_SUPPORTED) }
+        if is_on || config.model.mig {
+            Ok(c_uint::from(is_on))
+        } else {
+            Err(NOT_SUPPORTED)
+        }
     })
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetMaxMigDeviceCount(device: usize, count: Out<c_uint>) -> c_int {
-    let mig = runtime().config.model.mig;
-    answer(device, count, |_| Ok(if mig { 7 } else { 0 }))
+    let config = &runtime().config;
+    let has_mig = config.model.mig || !config.mig.is_empty();
+    answer(device, count, |_| Ok(if has_mig { 7 } else { 0 }))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
     device: usize,
-    _index: c_uint,
+    index: c_uint,
     out: Out<usize>,
 ) -> c_int {
-    answer(device, out, |_| Err(NOT_FOUND))
+    answer(device, out, |board| {
+        if (index as usize) < runtime().config.mig.len() {
+            Ok(INSTANCE + 16 * board + index as usize)
+        } else {
+            Err(NOT_FOUND)
+        }
+    })
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceIsMigDeviceHandle(device: usize, is_mig: Out<c_uint>) -> c_int {
-    answer(device, is_mig, |_| Ok(0))
+    answer(device, is_mig, |_| {
+        Ok(c_uint::from(instance(device).is_some()))
+    })
 }
 
 /// `nvmlGpuFabricInfo_v2_t` after its version: no fabric.

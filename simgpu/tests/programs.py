@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import NoReturn
 
 MIB = 1 << 20
 
@@ -294,7 +295,7 @@ def host() -> dict:
     }
 
 
-def distributed(folder: str) -> dict:
+def distributed(folder: str) -> NoReturn:
     """Data-parallel training of one rank, under torchrun."""
     import torch
     from torch import distributed
@@ -314,7 +315,10 @@ def distributed(folder: str) -> dict:
     with open(os.path.join(folder, f"{rank}.json"), "w") as file:
         json.dump(result, file)
     distributed.destroy_process_group()
-    return result
+    # Gloo's threads live as long as the model does, and one that lets go of a Python object while
+    # the interpreter ends aborts the process (`ProcessGroupGloo::runLoop`, PyTorch 2.15): this
+    # process ends without that.
+    os._exit(0)
 
 
 def agreement() -> dict:

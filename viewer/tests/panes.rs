@@ -89,7 +89,11 @@ impl Window {
         while quiet < 10 {
             assert!(began.elapsed() < Duration::from_secs(300), "still busy");
             self.frame();
-            quiet = if self.viewer.is_settled() { quiet + 1 } else { 0 };
+            quiet = if self.viewer.is_settled() {
+                quiet + 1
+            } else {
+                0
+            };
             if quiet == 0 {
                 std::thread::sleep(Duration::from_millis(2));
             }

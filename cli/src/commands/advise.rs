@@ -2,12 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use profiler_core::allocator::{AdviseOptions, Candidate, DeviceAdvice, advise};
+use profiler_core::allocator::{
+    AdviseOptions, Candidate, DeviceAdvice, GpuFit, advise_recordings, recordings,
+};
 use profiler_core::units;
 use serde::Serialize;
 
 use crate::args::AdviseArguments;
-use crate::commands::simulate::refused;
+use crate::commands::simulate::{check_capacity, refused};
 use crate::output::Align;
 use crate::{CommandError, input, output};
 
@@ -26,10 +28,12 @@ pub(super) fn run(arguments: &AdviseArguments) -> Result<(), CommandError> {
     let options = AdviseOptions {
         capacity: arguments.capacity,
         version: arguments.torch,
-        threads: None,
+        ..AdviseOptions::default()
     };
     let mut bar = input::Bar::new(arguments.input.quiet);
-    let advice = advise(&snapshot, &options, &mut |done, all| {
+    let recordings = recordings(&snapshot).map_err(refused)?;
+    check_capacity(arguments.capacity, &recordings)?;
+    let advice = advise_recordings(&snapshot, &recordings, &options, &mut |done, all| {
         bar.steps("simulating settings", done, all);
         ControlFlow::Continue(())
     })
@@ -49,47 +53,144 @@ pub(super) fn run(arguments: &AdviseArguments) -> Result<(), CommandError> {
     }
     output::heading("assumptions")?;
     for assumption in &advice.assumptions {
-        output::line(&format!("* {assumption}"))?;
+        output::bullet(assumption)?;
     }
     Ok(())
 }
 
 fn print(device: &DeviceAdvice) -> Result<(), CommandError> {
     output::heading(&format!("device {}: {}", device.device, device.verdict))?;
-    if let Some(best) = &device.best {
-        output::line(&format!("  export {}", best.environment))?;
-        output::line(&format!(
-            "  peak reserved {} less",
-            units::bytes(best.saves_bytes)
-        ))?;
-    }
+    print_best(device)?;
     output::line("")?;
-    let has_capacity = device.candidates.iter().any(|c| c.at_capacity.is_some());
     let mut columns = vec![
         ("settings", Align::Left),
         ("peak reserved", Align::Right),
         ("runs from", Align::Right),
         ("driver calls", Align::Right),
     ];
-    if has_capacity {
-        columns.push(("at the capacity asked", Align::Left));
+    let capacity = device
+        .capacity_bytes
+        .map(|bytes| format!("in {}", units::bytes(bytes)));
+    if let Some(name) = &capacity {
+        columns.push((name, Align::Left));
     }
-    let rows = device.candidates.iter().map(row).collect();
-    output::table(&columns, rows)?;
+    let is_same = |candidate: &&Candidate| {
+        device.recorded_candidate().is_some_and(|recorded| {
+            !candidate.is_recorded
+                && (&candidate.simulated, &candidate.at_capacity)
+                    == (&recorded.simulated, &recorded.at_capacity)
+                && candidate.smallest_capacity_bytes == recorded.smallest_capacity_bytes
+        })
+    };
+    let (same, different): (Vec<_>, Vec<_>) = device.candidates.iter().partition(is_same);
+    output::table(&columns, different.into_iter().map(row).collect())?;
+    if !same.is_empty() {
+        let names: Vec<String> = same.into_iter().map(name).collect();
+        output::paragraph(&format!("The same as recorded: {}.", names.join("; ")))?;
+    }
+    output::paragraph(
+        "Peak and driver calls without a memory limit. Runs from: the smallest capacity that \
+         serves everything recorded, in steps of 2 MiB.",
+    )?;
     output::line("")?;
+    print_bound(device)?;
+    output::paragraph(&fidelity(device))?;
+    output::line("")?;
+    print_gpus(device)
+}
+
+/// The line to paste, and its evidence.
+fn print_best(device: &DeviceAdvice) -> Result<(), CommandError> {
+    let (Some(best), Some(candidate), Some(recorded)) = (
+        &device.best,
+        device.best_candidate(),
+        device.recorded_candidate(),
+    ) else {
+        return Ok(());
+    };
+    output::line("")?;
+    output::line(&format!("  export {}", best.environment))?;
+    output::line("")?;
+    if let (true, Some(capacity), Some(run)) = (
+        best.is_rescue,
+        device.capacity_bytes,
+        &candidate.at_capacity,
+    ) {
+        output::paragraph(&format!(
+            "In {} the recorded settings run out of memory; with this line everything up to and \
+             with that request is served, with at most {} reserved.",
+            units::bytes(capacity),
+            units::bytes(run.reserved_peak_bytes)
+        ))?;
+    }
+    let mut text = format!(
+        "Peak reserved without a limit: {} instead of {}.",
+        units::bytes(candidate.simulated.reserved_peak_bytes),
+        units::bytes(recorded.simulated.reserved_peak_bytes)
+    );
+    if let (Some(now), Some(before)) = (
+        candidate.smallest_capacity_bytes,
+        recorded.smallest_capacity_bytes,
+    ) {
+        text.push_str(&format!(
+            " Smallest capacity that serves everything recorded: {} instead of {}.",
+            units::bytes(now),
+            units::bytes(before)
+        ));
+    }
+    output::paragraph(&text)
+}
+
+/// The bracket around the least memory possible.
+fn print_bound(device: &DeviceAdvice) -> Result<(), CommandError> {
     let bound = &device.bound;
-    let recorded = device.recorded.reserved_peak_bytes;
-    output::line(&format!(
-        "live bytes need {} at least; a placement that knows the future takes {}: {} of the \
-         recorded peak can be avoided, and no more than {}",
+    let (sure, most) = device.avoidable_bytes();
+    let failed = if bound.counts_failed_requests {
+        ", the request that failed included"
+    } else {
+        ""
+    };
+    let share = if sure == most {
+        format!(
+            "{} are avoidable in principle, and not more",
+            units::bytes(most)
+        )
+    } else {
+        format!(
+            "at least {} are avoidable in principle, and at most {}",
+            units::bytes(sure),
+            units::bytes(most)
+        )
+    };
+    output::paragraph(&format!(
+        "At most {} are live at once{failed}: no allocator does with less. Packed by one that \
+         knows the future they take {}. So of the {} peak {share}.",
         units::bytes(bound.load_bytes),
         units::bytes(bound.packing_bytes),
-        units::bytes(recorded.saturating_sub(bound.packing_bytes)),
-        units::bytes(recorded.saturating_sub(bound.load_bytes)),
-    ))?;
-    output::line(&format!("fidelity {:.2} %", device.fidelity * 100.0))?;
-    output::line("")?;
-    let rows = device.gpus.iter().map(|fit| {
+        units::bytes(bound.load_bytes.saturating_add(most)),
+    ))
+}
+
+fn fidelity(device: &DeviceAdvice) -> String {
+    let share = device.fidelity * 100.0;
+    if device.fidelity < 1.0 {
+        format!(
+            "Fidelity {share:.2} %: the model does not explain all of this recording, so what is \
+             said of other settings is an estimate. The simulate command says where they differ."
+        )
+    } else {
+        "Fidelity 100 %: under the recorded settings the model does everything as recorded."
+            .to_owned()
+    }
+}
+
+/// The smallest GPUs the program fits, and those it does not.
+fn print_gpus(device: &DeviceAdvice) -> Result<(), CommandError> {
+    /// How many GPUs with room are listed.
+    const FITTING: usize = 4;
+    let fits = |fit: &&GpuFit| fit.room_bytes >= 0 && fit.best_room_bytes >= 0;
+    let listed = device.gpus.iter().filter(|fit| !fits(fit)).count() + FITTING;
+    let rows = device.gpus.iter().take(listed).map(|fit| {
         let room = |bytes: i64| {
             let size = units::bytes(bytes.unsigned_abs());
             if bytes < 0 {
@@ -98,35 +199,49 @@ fn print(device: &DeviceAdvice) -> Result<(), CommandError> {
                 format!("{size} left")
             }
         };
-        vec![
+        let mut row = vec![
             fit.gpu.name.to_owned(),
             units::bytes(fit.gpu.total_bytes),
             room(fit.room_bytes),
-            room(fit.best_room_bytes),
-        ]
+        ];
+        if device.best.is_some() {
+            row.push(room(fit.best_room_bytes));
+        }
+        row
     });
-    output::table(
-        &[
-            ("GPU", Align::Left),
-            ("memory", Align::Right),
-            ("as recorded", Align::Right),
-            ("best settings", Align::Right),
-        ],
-        rows.collect(),
-    )?;
-    output::line(
-        "What is left also has to hold the CUDA context (a few hundred MiB) and what libraries \
-         take outside PyTorch.",
-    )?;
+    let mut columns = vec![
+        ("GPU", Align::Left),
+        ("memory", Align::Right),
+        ("as recorded", Align::Right),
+    ];
+    if device.best.is_some() {
+        columns.push(("with the line above", Align::Right));
+    }
+    output::table(&columns, rows.collect())?;
+    let larger = device.gpus.len().saturating_sub(listed);
+    let more = if larger > 0 {
+        format!("It fits the {larger} larger ones of the table too (--json lists them). ")
+    } else {
+        String::new()
+    };
+    output::paragraph(&format!(
+        "{more}What is left also has to hold the CUDA context (a few hundred MiB) and what \
+         libraries take outside PyTorch.",
+    ))?;
     output::line("")
 }
 
-fn row(candidate: &Candidate) -> Vec<String> {
-    let mut name = if candidate.conf.is_empty() {
+/// The settings as a table shows them, broken between options where it is narrow.
+fn name(candidate: &Candidate) -> String {
+    if candidate.conf.is_empty() {
         "(defaults)".to_owned()
     } else {
-        candidate.conf.clone()
-    };
+        candidate.conf.replace(',', ", ")
+    }
+}
+
+fn row(candidate: &Candidate) -> Vec<String> {
+    let mut name = name(candidate);
     if candidate.is_recorded {
         name.push_str(" (recorded)");
     }
@@ -140,10 +255,10 @@ fn row(candidate: &Candidate) -> Vec<String> {
     ];
     if let Some(summary) = &candidate.at_capacity {
         row.push(match summary.oom_event {
-            Some(event) => format!("runs out of memory at event {event}"),
-            None if summary.alloc_retries == 1 => "runs after one retry".to_owned(),
+            Some(event) => format!("OOM at event {event}"),
+            None if summary.alloc_retries == 1 => "runs, 1 retry".to_owned(),
             None if summary.alloc_retries > 1 => {
-                format!("runs after {} retries", summary.alloc_retries)
+                format!("runs, {} retries", summary.alloc_retries)
             }
             None => "runs".to_owned(),
         });

@@ -85,9 +85,7 @@ pub(super) fn run(arguments: &AllocationsArguments) -> Result<(), CommandError> 
         .iter()
         .map(|&id| list.get(id).requested)
         .fold(0, u64::saturating_add);
-    if arguments.limit > 0 {
-        ids.truncate(arguments.limit);
-    }
+    ids.truncate(output::row_limit(arguments.limit));
     if arguments.json {
         return output::json(&Report {
             schema: "gpumemprof.allocations/1",
@@ -101,10 +99,10 @@ pub(super) fn run(arguments: &AllocationsArguments) -> Result<(), CommandError> 
     }
     output::warn(&[&snapshot.warnings, &replay.warnings]);
     output::heading(&format!(
-        "{}  device {}: {} allocations match, {} requested",
+        "{}  device {}: {} found, {} requested",
         arguments.input.file.display(),
         device.device,
-        units::count(matching as u64),
+        units::counted(matching as u64, "allocation", "allocations"),
         units::bytes(bytes)
     ))?;
     list.print(&ids)

@@ -10,6 +10,7 @@ mod peak;
 mod report;
 pub(crate) mod simulate;
 mod stats;
+mod top;
 mod view;
 
 use crate::CommandError;
@@ -29,6 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CommandError> {
         Command::Oom(arguments) => oom::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Advise(arguments) => advise::run(arguments),
+        Command::Top(arguments) => top::run(arguments),
         Command::View(arguments) => view::run(arguments),
         Command::Completions { shell } => completions::run(*shell),
     }

@@ -123,11 +123,11 @@ fn print(
         format!("after event {row}")
     });
     output::heading(&format!(
-        "{}  device {device}, {} ({after}): {} requested in {} allocations",
+        "{}  device {device}, {} ({after}): {} requested in {}",
         arguments.input.file.display(),
         arguments.at,
         units::bytes(total),
-        units::count(breakdown.total.count)
+        units::counted(breakdown.total.count, "allocation", "allocations")
     ))?;
     let columns = [
         ("requested", Align::Right),
@@ -135,7 +135,8 @@ fn print(
         ("allocations", Align::Right),
         (breakdown.by.name(), Align::Left),
     ];
-    let shown = breakdown.groups.iter().take(arguments.limit);
+    let limit = output::row_limit(arguments.limit);
+    let shown = breakdown.groups.iter().take(limit);
     let mut rows: Vec<_> = shown
         .map(|group| {
             let inferred = group.inferred > 0 && !group.is_unknown;
@@ -151,7 +152,7 @@ fn print(
             ]
         })
         .collect();
-    let rest = breakdown.groups.get(arguments.limit..).unwrap_or(&[]);
+    let rest = breakdown.groups.get(limit..).unwrap_or(&[]);
     if !rest.is_empty() {
         let bytes: u64 = rest.iter().map(|group| group.sums.requested).sum();
         let count: u64 = rest.iter().map(|group| group.sums.count).sum();
@@ -159,12 +160,12 @@ fn print(
             units::bytes(bytes),
             units::percent(bytes, total),
             units::count(count),
-            format!("({} more rows; --limit shows them)", rest.len()),
+            format!("({} more; -n 0 shows all)", rest.len()),
         ]);
     }
     output::table(&columns, rows)?;
     output::line(&format!(
-        "told by the file {}, inferred {}, not told {}",
+        "recorded {}, inferred {}, unknown {}",
         units::percent(breakdown.recorded, total),
         units::percent(breakdown.inferred, total),
         units::percent(breakdown.unknown, total),

@@ -88,12 +88,15 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<(), CommandError> {
         });
     }
     output::warn(&[&snapshot.warnings]);
-    print(&simulation)
+    print(&simulation, arguments.alloc_conf.as_deref())
 }
 
 /// A recording that begins with more memory held than the simulated device has cannot tell how
 /// the program would have got there.
-fn check_capacity(capacity: Capacity, recordings: &[Recording]) -> Result<(), CommandError> {
+pub(super) fn check_capacity(
+    capacity: Capacity,
+    recordings: &[Recording],
+) -> Result<(), CommandError> {
     let Capacity::Bytes(capacity) = capacity else {
         return Ok(());
     };
@@ -214,9 +217,11 @@ fn points(curve: &[CurvePoint], count: usize) -> Vec<Point> {
         .collect()
 }
 
-fn print(simulation: &Simulation) -> Result<(), CommandError> {
+fn print(simulation: &Simulation, conf: Option<&str>) -> Result<(), CommandError> {
     for device in &simulation.devices {
-        output::heading(&format!("device {}", device.device))?;
+        output::heading(&format!("device {}: {}", device.device, lead(device)))?;
+        output::paragraph(&conditions(device, conf))?;
+        output::line("")?;
         let (recorded, simulated) = (&device.recorded, &device.simulated);
         let bytes = |name: &str, recorded: u64, simulated: u64| {
             let change = if recorded == simulated {
@@ -289,14 +294,45 @@ fn print(simulation: &Simulation) -> Result<(), CommandError> {
         output::line("")?;
         print_fragmentation(&device.simulated_curve)?;
         output::line("")?;
-        output::line(&fidelity_line(device))?;
+        output::paragraph(&fidelity_line(device))?;
         output::line("")?;
     }
     output::heading("assumptions")?;
     for assumption in &simulation.assumptions {
-        output::line(&format!("* {assumption}"))?;
+        output::bullet(assumption)?;
     }
     Ok(())
+}
+
+/// What came out, first of all.
+fn lead(device: &DeviceSimulation) -> String {
+    match device.ending {
+        Ending::OutOfMemory { event, failure } => format!(
+            "runs out of memory at event {event}, asked for {}",
+            units::bytes(failure.rounded)
+        ),
+        Ending::AvoidedOutOfMemory { event } => {
+            format!("serves the request that failed in the recording (event {event})")
+        }
+        Ending::Finished | Ending::Stopped => match device.simulated.oom_event {
+            Some(event) => format!("runs out of memory at event {event}, as recorded"),
+            None => "runs to the end".to_owned(),
+        },
+    }
+}
+
+/// What was simulated.
+fn conditions(device: &DeviceSimulation, conf: Option<&str>) -> String {
+    let settings = match conf {
+        None => "the recorded settings".to_owned(),
+        Some("") => "the default settings".to_owned(),
+        Some(conf) => conf.to_owned(),
+    };
+    let memory = device.capacity.map_or_else(
+        || "no memory limit".to_owned(),
+        |bytes| format!("{} of memory", units::bytes(bytes)),
+    );
+    format!("with {settings}, and {memory}")
 }
 
 fn print_fragmentation(curve: &[CurvePoint]) -> Result<(), CommandError> {

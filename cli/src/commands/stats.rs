@@ -39,7 +39,9 @@ struct DeviceStats {
     reserved_peak_event: Option<u32>,
     /// How many out-of-memory errors were recorded.
     ooms: usize,
+    /// Those that were live before the first event included.
     allocations: usize,
+    /// Segments at the end.
     segments_final: usize,
 }
 
@@ -123,33 +125,70 @@ fn print(stats: &Stats<'_>) -> Result<(), CommandError> {
         "{}  (format of PyTorch {})",
         stats.file, stats.torch_format
     ))?;
+    for device in stats.devices.iter().chain(&stats.host) {
+        print_device(device)?;
+    }
+    Ok(())
+}
+
+/// The figures of one device, one kind of bytes a row: the table stays narrower than 80 columns.
+fn print_device(device: &DeviceStats) -> Result<(), CommandError> {
+    let name = match device.device {
+        number if DeviceId(number) == DeviceId::HOST => "pinned host memory".to_owned(),
+        number => format!("device {number}"),
+    };
+    if device.events == 0 && device.reserved_final_bytes == 0 {
+        return output::line(&format!("{name}: no event, no memory"));
+    }
+    output::line(&format!(
+        "{name}: {}, {}, {} at the end, {}",
+        units::counted(u64::from(device.events), "event", "events"),
+        units::counted(device.allocations as u64, "allocation", "allocations"),
+        units::counted(device.segments_final as u64, "segment", "segments"),
+        units::counted(
+            device.ooms as u64,
+            "out-of-memory error",
+            "out-of-memory errors"
+        ),
+    ))?;
     let right = Align::Right;
     let columns = [
-        ("device", Align::Left),
-        ("events", right),
-        ("allocations", right),
-        ("requested peak", right),
-        ("reserved peak", right),
-        ("requested end", right),
-        ("allocated end", right),
-        ("reserved end", right),
-        ("OOMs", right),
+        ("", Align::Left),
+        ("peak", right),
+        ("after event", right),
+        ("at the end", right),
     ];
-    let row = |device: &DeviceStats| {
-        vec![
-            DeviceId(device.device).to_string(),
-            units::count(u64::from(device.events)),
-            units::count(device.allocations as u64),
-            units::bytes(device.requested_peak_bytes),
-            units::bytes(device.reserved_peak_bytes),
-            units::bytes(device.requested_final_bytes),
-            units::bytes(device.allocated_final_bytes),
-            units::bytes(device.reserved_final_bytes),
-            device.ooms.to_string(),
-        ]
+    let after = |event: Option<u32>| match event {
+        Some(event) => units::count(u64::from(event)),
+        None => "(start)".to_owned(),
     };
-    output::table(
-        &columns,
-        stats.devices.iter().chain(&stats.host).map(row).collect(),
-    )
+    let with_peak = |name: &str, peak: u64, event: Option<u32>, end: u64| {
+        let bytes = [units::bytes(peak), after(event), units::bytes(end)];
+        [name.to_owned()].into_iter().chain(bytes).collect()
+    };
+    let end_only = |name: &str, end: u64| {
+        let cells = ["", "", &units::bytes(end)];
+        [name]
+            .iter()
+            .chain(&cells)
+            .map(|&cell| cell.to_owned())
+            .collect()
+    };
+    let rows = vec![
+        with_peak(
+            "requested",
+            device.requested_peak_bytes,
+            device.peak_event,
+            device.requested_final_bytes,
+        ),
+        end_only("allocated", device.allocated_final_bytes),
+        end_only("active", device.active_final_bytes),
+        with_peak(
+            "reserved",
+            device.reserved_peak_bytes,
+            device.reserved_peak_event,
+            device.reserved_final_bytes,
+        ),
+    ];
+    output::table(&columns, rows)
 }

@@ -1,12 +1,16 @@
-//! Any bytes: reading them must end, with a snapshot or an error, and never panic.
+//! Any bytes: reading them must end, with a snapshot or an error, and never panic; and reading
+//! ahead must give what reading opcode by opcode gives.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use profiler_core::read::read;
+
+#[allow(dead_code, unreachable_pub, reason = "the tests use all of it")]
+#[path = "../../tests/common/both.rs"]
+mod both;
 
 fuzz_target!(|bytes: &[u8]| {
-    match read(bytes) {
+    match both::read_both_ways(bytes) {
         Ok(snapshot) => {
             // The tables hold together: every handle leads somewhere.
             for trace in &snapshot.traces {

@@ -1,22 +1,18 @@
 //! Which settings would have served the recorded program better.
 
-use std::ops::ControlFlow;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use serde::Serialize;
 
 use super::bound::Bound;
-use super::capacity::smallest_capacity;
-use super::gpus::{GPUS, Gpu};
+use super::candidate::{Candidate, Trial, confs_for};
+use super::gpus::Gpu;
+use super::jobs::run_jobs;
+use super::judge::{best_of, judge, rank};
 use super::replay::{Fidelity, Recording};
-use super::settings::Settings;
-use super::simulate::{
-    Capacity, SimulateError, SimulateProgress, Summary, WhatIf, implied_capacity, recordings,
-    simulate_recordings,
-};
+use super::simulate::{SimulateError, SimulateProgress, recordings};
+use super::summary::Summary;
 use super::version::TorchVersion;
-use crate::snapshot::{DeviceId, Snapshot};
+use super::what_if::{Capacity, implied_capacity};
+use crate::snapshot::Snapshot;
 
 /// What to search for.
 #[derive(Clone, Debug, Default)]
@@ -27,35 +23,14 @@ pub struct AdviseOptions {
     pub version: Option<TorchVersion>,
     /// Threads to use; all cores if None.
     pub threads: Option<usize>,
-}
-
-/// What one setting would do to one device.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Candidate {
-    /// `PYTORCH_CUDA_ALLOC_CONF`; empty for the defaults.
-    pub conf: String,
-    /// Whether these are the recorded settings.
-    pub is_recorded: bool,
-    /// The run without a limit.
-    pub simulated: Summary,
-    /// The smallest capacity that serves everything recorded; None if none was found.
-    pub smallest_capacity_bytes: Option<u64>,
-    /// The run on the asked capacity, if one was asked for.
-    pub at_capacity: Option<Summary>,
-}
-
-impl Candidate {
-    /// Calls of the driver: what a setting costs in speed.
-    #[must_use]
-    pub fn driver_calls(&self) -> u64 {
-        self.simulated.segment_allocs + self.simulated.segment_frees
-    }
-
-    fn fails_at_capacity(&self) -> bool {
-        self.at_capacity
-            .as_ref()
-            .is_some_and(|summary| summary.oom_event.is_some())
-    }
+    /// Steps of the program to run at most for each device, over all settings and capacities
+    /// (the model does some 20 million a second on one core). With fewer than everything takes,
+    /// the smallest capacity is searched only for the recorded and the best settings, or not at
+    /// all, and then the less promising settings are left out; the recorded settings and one
+    /// other are always tried. No limit if None.
+    pub max_steps: Option<u64>,
+    /// Keep each candidate's curve, in so many parts ([`super::WhatIf::curve_parts`]).
+    pub curve_parts: Option<u32>,
 }
 
 /// Whether a program fits a GPU.
@@ -80,13 +55,19 @@ pub struct DeviceAdvice {
     pub fidelity: f64,
     /// As recorded.
     pub recorded: Summary,
+    /// The capacity in question: the one asked for, or that at which the recording ran out of
+    /// memory; None without.
+    pub capacity_bytes: Option<u64>,
     /// The bracket around the least memory possible.
     pub bound: Bound,
     /// Every setting tried, best first.
     pub candidates: Vec<Candidate>,
+    /// Settings left out for [`AdviseOptions::max_steps`].
+    pub settings_not_tried: u64,
     /// Which GPUs it fits.
     pub gpus: Vec<GpuFit>,
-    /// The setting to use; None if nothing is better than the recorded one.
+    /// The setting to use: about the least peak, with few options. None if nothing is better
+    /// than the recorded one.
     pub best: Option<Best>,
     /// What the search found, in a sentence.
     pub verdict: String,
@@ -95,10 +76,15 @@ pub struct DeviceAdvice {
 /// The setting to use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Best {
+    /// The settings string.
+    pub conf: String,
     /// The environment line to paste.
     pub environment: String,
-    /// Peak reserved bytes less than under the recorded settings.
+    /// Peak reserved bytes less than under the recorded settings, both without a limit; 0 if it
+    /// needs no less but runs where the recorded one does not.
     pub saves_bytes: u64,
+    /// Whether it runs on the capacity in question and the recorded settings do not.
+    pub is_rescue: bool,
 }
 
 /// Advice for a whole snapshot.
@@ -112,31 +98,6 @@ pub struct Advice {
     pub assumptions: Vec<String>,
 }
 
-/// Settings worth trying, by the version that first knows them (minor of PyTorch 2).
-///
-/// The divisions cost memory but make sizes repeat; `max_split_size_mb` keeps large blocks whole;
-/// expandable segments remove most fragmentation. `garbage_collection_threshold` only acts below
-/// a memory limit, which is the program's to set.
-const CANDIDATES: [(&str, u16); 17] = [
-    ("", 0),
-    ("expandable_segments:True", 1),
-    ("max_split_size_mb:32", 0),
-    ("max_split_size_mb:64", 0),
-    ("max_split_size_mb:128", 0),
-    ("max_split_size_mb:256", 0),
-    ("max_split_size_mb:512", 0),
-    ("roundup_power2_divisions:4", 0),
-    ("roundup_power2_divisions:8", 0),
-    ("roundup_power2_divisions:16", 0),
-    ("expandable_segments:True,roundup_power2_divisions:8", 1),
-    ("large_segment_size_mb:12", 11),
-    ("large_segment_size_mb:32", 11),
-    ("large_segment_size_mb:64", 11),
-    ("large_segment_size_mb:128", 11),
-    ("expandable_segments:True,large_segment_size_mb:12", 11),
-    ("expandable_segments:True,large_segment_size_mb:64", 11),
-];
-
 /// Tries the settings that matter, on all cores.
 ///
 /// # Errors
@@ -147,42 +108,68 @@ pub fn advise(
     progress: &mut SimulateProgress<'_>,
 ) -> Result<Advice, SimulateError> {
     let recordings = recordings(snapshot)?;
+    advise_recordings(snapshot, &recordings, options, progress)
+}
+
+/// [`advise`] on recordings already replayed ([`recordings`]).
+///
+/// # Errors
+/// When `progress` breaks.
+pub fn advise_recordings(
+    snapshot: &Snapshot,
+    recordings: &[Recording],
+    options: &AdviseOptions,
+    progress: &mut SimulateProgress<'_>,
+) -> Result<Advice, SimulateError> {
     let version = options
         .version
         .unwrap_or_else(|| TorchVersion::at_least(&snapshot.features));
-    let confs: Vec<&str> = CANDIDATES
+    let plans: Vec<Plan> = recordings
         .iter()
-        .filter(|(_, since)| version >= TorchVersion::new(2, *since))
-        .map(|(conf, _)| *conf)
+        .map(|recording| Plan::new(snapshot, recording, options, version))
         .collect();
-    let mut devices = Vec::new();
-    let mut assumptions = Vec::new();
+    let jobs: usize = plans.iter().map(|plan| plan.confs.len()).sum();
     let mut done = 0;
-    for recording in &recordings {
-        let bound = Bound::of(&recording.program);
-        let mut confs = confs.clone();
-        // The recorded settings are tried anyway.
-        confs.retain(|conf| {
-            Settings::from_conf(conf, version).is_ok_and(|s| s != recording.settings)
-        });
-        let job = |index: usize| {
-            let conf = index.checked_sub(1).and_then(|at| confs.get(at)).copied();
-            candidate(snapshot, recording, conf, options, version, &bound)
+    let mut assumptions: Vec<String> = Vec::new();
+    let mut devices = Vec::new();
+    for (recording, plan) in recordings.iter().zip(&plans) {
+        let bound = Bound::of(&recording.program, &recording.settings);
+        let trial = Trial {
+            snapshot,
+            recording,
+            version,
+            bound: &bound,
+            capacity: plan.capacity,
+            curve_parts: options.curve_parts,
         };
-        let results = run_jobs(confs.len() + 1, options.threads, job, &mut |finished| {
-            let jobs = recordings.len() * (confs.len() + 1);
+        let job = |index: usize| {
+            let conf = plan.confs.get(index).copied().flatten();
+            trial.run(conf, plan.search == Search::All)
+        };
+        let count = plan.confs.len();
+        let results = run_jobs(count, options.threads, job, &mut |finished| {
             progress((done + finished) as u64, jobs as u64)
         })?;
-        done += confs.len() + 1;
-        let mut found = Vec::new();
+        done += count;
+        let mut candidates = Vec::new();
         for result in results {
             let (candidate, noted) = result?;
-            if found.is_empty() {
-                assumptions.extend(noted);
+            if candidate.is_recorded {
+                for text in noted {
+                    if !assumptions.contains(&text) {
+                        assumptions.push(text);
+                    }
+                }
             }
-            found.push(candidate);
+            candidates.push(candidate);
         }
-        devices.push(judge(recording, bound, found));
+        rank(&mut candidates);
+        if plan.search == Search::BestAndRecorded {
+            search_two(&trial, &mut candidates, options.threads)?;
+        }
+        let mut advice = judge(snapshot, recording, bound, plan.capacity, candidates);
+        advice.settings_not_tried = plan.left_out;
+        devices.push(advice);
     }
     Ok(Advice {
         fidelity: recordings.iter().map(|r| r.fidelity.clone()).collect(),
@@ -191,190 +178,124 @@ pub fn advise(
     })
 }
 
-/// Simulates one setting (None: the recorded ones) with and without the limit.
-fn candidate(
-    snapshot: &Snapshot,
-    recording: &Recording,
-    conf: Option<&str>,
-    options: &AdviseOptions,
-    version: TorchVersion,
-    bound: &Bound,
-) -> Result<(Candidate, Vec<String>), SimulateError> {
-    let one = std::slice::from_ref(recording);
-    let mut what_if = WhatIf {
-        conf: conf.map(str::to_owned),
-        version: Some(version),
-        capacity: Capacity::Unlimited,
-        ..WhatIf::default()
-    };
-    let mut ignore = |_, _| ControlFlow::Continue(());
-    let unlimited = simulate_recordings(snapshot, one, &what_if, &mut ignore)?;
-    let Some(device) = unlimited.devices.into_iter().next() else {
-        return Err(SimulateError::NoHistory);
-    };
-    let capacity = match options.capacity {
-        Capacity::Bytes(bytes) => Some(bytes),
-        Capacity::Recorded => implied_capacity(snapshot, recording),
-        Capacity::Unlimited => None,
-    };
-    let at_capacity = match capacity {
-        Some(bytes) => {
-            what_if.capacity = Capacity::Bytes(bytes);
-            let limited = simulate_recordings(snapshot, one, &what_if, &mut ignore)?;
-            limited.devices.into_iter().next().map(|d| d.simulated)
-        }
-        None => None,
-    };
-    let settings: &Settings = &device.settings;
-    let smallest_capacity_bytes = smallest_capacity(
-        recording,
-        settings,
-        bound.load_bytes,
-        device.simulated.reserved_peak_bytes,
-    );
-    let candidate = Candidate {
-        conf: conf.map_or_else(|| recorded_conf(snapshot), str::to_owned),
-        is_recorded: conf.is_none(),
-        simulated: device.simulated,
-        smallest_capacity_bytes,
-        at_capacity,
-    };
-    Ok((candidate, unlimited.assumptions))
-}
-
-fn recorded_conf(snapshot: &Snapshot) -> String {
-    let settings = snapshot.settings.as_ref();
-    settings.map_or_else(String::new, |settings| settings.conf.clone())
-}
-
-/// Runs jobs 0…count on several threads (one where there are no threads, as on wasm); results in
-/// order.
-fn run_jobs<T: Send>(
-    count: usize,
+/// Searches the smallest capacity of the best and of the recorded settings.
+fn search_two(
+    trial: &Trial<'_>,
+    candidates: &mut [Candidate],
     threads: Option<usize>,
-    job: impl Fn(usize) -> T + Sync,
-    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
-) -> Result<Vec<T>, SimulateError> {
-    let next = AtomicUsize::new(0);
-    let is_stopped = AtomicBool::new(false);
-    let results: Mutex<Vec<(usize, T)>> = Mutex::new(Vec::with_capacity(count));
-    let take_one = || {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        if index >= count || is_stopped.load(Ordering::Relaxed) {
-            return false;
-        }
-        let result = job(index);
-        if let Ok(mut results) = results.lock() {
-            results.push((index, result));
-        }
-        true
-    };
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let helpers = threads.unwrap_or(cores).clamp(1, count.max(1)) - 1;
-    let stopped = std::thread::scope(|scope| {
-        for _ in 0..helpers {
-            // Without threads this one does all the work.
-            let helper = std::thread::Builder::new();
-            if helper.spawn_scoped(scope, || while take_one() {}).is_err() {
-                break;
-            }
-        }
-        while take_one() {
-            let finished = results.lock().map_or(0, |results| results.len());
-            if progress(finished).is_break() {
-                is_stopped.store(true, Ordering::Relaxed);
-                return true;
-            }
-        }
-        false
-    });
-    if stopped {
-        return Err(SimulateError::Stopped);
-    }
-    let mut results = results.into_inner().unwrap_or_default();
-    results.sort_unstable_by_key(|(index, _)| *index);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
-}
-
-/// A saving below this share of the peak is not worth a setting.
-const WORTHWHILE: f64 = 0.01;
-
-/// Ranks candidates and says what follows.
-fn judge(recording: &Recording, bound: Bound, mut candidates: Vec<Candidate>) -> DeviceAdvice {
-    candidates.sort_by_key(|candidate| {
-        (
-            candidate.fails_at_capacity(),
-            candidate.simulated.reserved_peak_bytes,
-            candidate.smallest_capacity_bytes.unwrap_or(u64::MAX),
-            candidate.driver_calls(),
-            !candidate.is_recorded,
-            candidate.conf.len(),
-        )
-    });
+) -> Result<(), SimulateError> {
+    let row = |candidate: &Candidate| candidates.iter().position(|other| other == candidate);
     let recorded = candidates.iter().find(|candidate| candidate.is_recorded);
-    let first = candidates.first();
-    let mut best = None;
-    let mut verdict = String::new();
-    let mut gpus = Vec::new();
-    if let (Some(recorded), Some(first)) = (recorded, first) {
-        let now = recorded.simulated.reserved_peak_bytes;
-        let saves = now.saturating_sub(first.simulated.reserved_peak_bytes);
-        let is_rescue = recorded.fails_at_capacity() && !first.fails_at_capacity();
-        let is_worthwhile = saves as f64 > now as f64 * WORTHWHILE;
-        if !first.is_recorded && (is_rescue || is_worthwhile) {
-            best = Some(Best {
-                environment: environment_line(&first.conf),
-                saves_bytes: saves,
-            });
+    let best = recorded.and_then(|recorded| best_of(candidates, recorded));
+    let wanted = [recorded, best].into_iter().flatten().filter_map(row);
+    let mut wanted: Vec<usize> = wanted.collect();
+    wanted.dedup();
+    let job = |index: usize| {
+        let candidate = wanted.get(index).and_then(|&row| candidates.get(row));
+        candidate.map(|candidate| trial.with_capacity(candidate))
+    };
+    let found = run_jobs(wanted.len(), threads, job, &mut |_| {
+        std::ops::ControlFlow::Continue(())
+    })?;
+    for (row, found) in wanted.into_iter().zip(found) {
+        if let (Some(slot), Some(found)) = (candidates.get_mut(row), found) {
+            *slot = found?;
         }
-        verdict = match (&best, is_rescue) {
-            (Some(_), true) => "This setting runs where the recorded one runs out of memory.",
-            (Some(_), false) => "This setting needs less memory for the same program.",
-            (None, _) if recorded.fails_at_capacity() => {
-                "No setting makes the program fit: it needs less live memory, or a larger device."
-            }
-            (None, _) => "No setting tried helps: what the program keeps alive is what it takes.",
-        }
-        .to_owned();
-        let room = |gpu: &Gpu, candidate: &Candidate| {
-            let needed = candidate
-                .smallest_capacity_bytes
-                .unwrap_or(candidate.simulated.reserved_peak_bytes);
-            gpu.total_bytes.cast_signed() - needed.min(i64::MAX as u64).cast_signed()
-        };
-        gpus = GPUS
-            .iter()
-            .map(|gpu| GpuFit {
-                gpu: *gpu,
-                room_bytes: room(gpu, recorded),
-                best_room_bytes: room(gpu, first),
-            })
-            .collect();
     }
-    let counters = &recording.counters;
-    let DeviceId(device) = recording.program.device;
-    DeviceAdvice {
-        device,
-        fidelity: recording.fidelity.share(),
-        recorded: Summary {
-            requested_peak_bytes: counters.requested.peak,
-            allocated_peak_bytes: counters.allocated.peak,
-            reserved_peak_bytes: recording.fidelity.peak_reserved_recorded,
-            segment_allocs: counters.device_allocs,
-            segment_frees: counters.device_frees,
-            alloc_retries: counters.alloc_retries,
-            oom_event: recording.first_oom(),
-        },
-        bound,
-        candidates,
-        gpus,
-        best,
-        verdict,
+    Ok(())
+}
+
+/// For which candidates the smallest capacity is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Search {
+    All,
+    BestAndRecorded,
+    None,
+}
+
+/// What is tried for one device.
+struct Plan {
+    /// Settings to try; None for the recorded ones.
+    confs: Vec<Option<&'static str>>,
+    capacity: Option<u64>,
+    search: Search,
+    /// Settings left out.
+    left_out: u64,
+}
+
+impl Plan {
+    /// Runs that a search for the smallest capacity takes: it halves a range of 2 MiB steps, and
+    /// those that fail end early.
+    const RUNS_PER_SEARCH: u64 = 12;
+
+    fn new(
+        snapshot: &Snapshot,
+        recording: &Recording,
+        options: &AdviseOptions,
+        version: TorchVersion,
+    ) -> Self {
+        let capacity = match options.capacity {
+            Capacity::Bytes(bytes) => Some(bytes),
+            Capacity::Recorded => implied_capacity(snapshot, recording),
+            Capacity::Unlimited => None,
+        };
+        let mut confs = vec![None];
+        confs.extend(confs_for(recording, version).into_iter().map(Some));
+        let mut plan = Self {
+            confs,
+            capacity,
+            search: Search::All,
+            left_out: 0,
+        };
+        if let Some(max_steps) = options.max_steps {
+            plan.limit(max_steps / (recording.program.steps.len() as u64).max(1));
+        }
+        plan
+    }
+
+    /// Makes do with so many runs of the whole program.
+    fn limit(&mut self, runs: u64) {
+        let each = 1 + u64::from(self.capacity.is_some());
+        let all = self.confs.len();
+        let tried = usize::try_from(runs / each)
+            .unwrap_or(all)
+            .clamp(2, all.max(2));
+        self.confs.truncate(tried);
+        self.left_out = (all - self.confs.len()) as u64;
+        let count = self.confs.len() as u64;
+        let rest = runs.saturating_sub(count * each);
+        self.search = if rest >= count * Self::RUNS_PER_SEARCH {
+            Search::All
+        } else if rest >= 2 * (Self::RUNS_PER_SEARCH + 1) {
+            Search::BestAndRecorded
+        } else {
+            Search::None
+        };
     }
 }
 
-/// The line for a shell. The older name of the variable is read by every version.
-#[must_use]
-pub fn environment_line(conf: &str) -> String {
-    format!("PYTORCH_CUDA_ALLOC_CONF={conf}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_runs_give_up_searches_first_and_settings_last() {
+        let limited = |runs: u64| {
+            let mut plan = Plan {
+                confs: vec![None; 11],
+                capacity: None,
+                search: Search::All,
+                left_out: 0,
+            };
+            plan.limit(runs);
+            (plan.confs.len(), plan.left_out, plan.search)
+        };
+        assert_eq!(limited(1000), (11, 0, Search::All));
+        assert_eq!(limited(11 * 13), (11, 0, Search::All));
+        assert_eq!(limited(11 * 13 - 1), (11, 0, Search::BestAndRecorded));
+        assert_eq!(limited(11 + 26), (11, 0, Search::BestAndRecorded));
+        assert_eq!(limited(20), (11, 0, Search::None));
+        assert_eq!(limited(5), (5, 6, Search::None));
+        assert_eq!(limited(0), (2, 9, Search::None));
+    }
 }

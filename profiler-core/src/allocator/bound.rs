@@ -16,16 +16,20 @@ use serde::Serialize;
 
 use super::program::{Program, Step};
 use super::rounding::MIN_BLOCK_SIZE;
+use super::settings::Settings;
 
 /// A bracket around the least memory a program can run in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bound {
-    /// Most bytes live at once, each request rounded to 512 bytes. No allocator that does not
-    /// move blocks, nor one that does, holds less.
+    /// Most bytes live at once, each request rounded to 512 bytes; a block that the program let
+    /// go of while another stream used it is not counted any more, since an allocator may wait.
+    /// None that serves the program, not even one that moves blocks, holds less.
     pub load_bytes: u64,
     /// The height of a placement of all blocks in one range, found knowing all lifetimes. An
     /// allocator could do with this much; PyTorch's does not know the future.
     pub packing_bytes: u64,
+    /// Whether requests that failed are among the blocks, each for the moment it was made.
+    pub counts_failed_requests: bool,
 }
 
 /// A block's place in time and space.
@@ -33,7 +37,9 @@ pub struct Bound {
 struct Buffer {
     /// First step at which it is live.
     born: u32,
-    /// First step at which it is not.
+    /// First step at which the program does not need it.
+    let_go: u32,
+    /// First step at which its place is free: later, if another stream still used it.
     died: u32,
     size: u64,
 }
@@ -43,13 +49,21 @@ struct Buffer {
 const MAX_SEARCHED: usize = 12_000;
 
 impl Bound {
-    /// The bracket for `program` as recorded.
+    /// The bracket for `program` as recorded under `settings`, with the requests that failed.
+    ///
+    /// Of those the trace has the rounded size: where `roundup_power2_divisions` rounded it, less
+    /// would have done, and they are left out.
     #[must_use]
-    pub fn of(program: &Program) -> Self {
-        let buffers = buffers(program);
+    pub fn of(program: &Program, settings: &Settings) -> Self {
+        let mut buffers = buffers(program);
+        let served = buffers.len();
+        if settings.roundup_power2_divisions.iter().all(|&n| n <= 1) {
+            buffers.extend(failed(program));
+        }
         Self {
             load_bytes: load(&buffers),
             packing_bytes: packing(&buffers),
+            counts_failed_requests: buffers.len() > served,
         }
     }
 }
@@ -61,6 +75,7 @@ fn buffers(program: &Program) -> Vec<Buffer> {
         .iter()
         .map(|request| Buffer {
             born: 0,
+            let_go: never,
             died: never,
             size: request
                 .requested
@@ -69,29 +84,54 @@ fn buffers(program: &Program) -> Vec<Buffer> {
                 .unwrap_or(request.requested),
         })
         .collect();
+    for (buffer, block) in buffers.iter_mut().zip(&program.start.blocks) {
+        if block.is_pending {
+            buffer.let_go = 0;
+        }
+    }
     for (step, timed) in (1..).zip(&program.steps) {
+        let (Step::Malloc(request)
+        | Step::Free(request)
+        | Step::FreeLater(request)
+        | Step::CompleteFree(request)) = timed.step
+        else {
+            continue;
+        };
+        let Some(buffer) = buffers.get_mut(request as usize) else {
+            continue;
+        };
         match timed.step {
-            Step::Malloc(request) => {
-                if let Some(buffer) = buffers.get_mut(request as usize) {
-                    buffer.born = step;
-                }
+            Step::Malloc(_) => buffer.born = step,
+            Step::FreeLater(_) => buffer.let_go = step,
+            _ => {
+                buffer.died = step;
+                buffer.let_go = buffer.let_go.min(step);
             }
-            Step::Free(request) | Step::CompleteFree(request) => {
-                if let Some(buffer) = buffers.get_mut(request as usize) {
-                    buffer.died = step;
-                }
-            }
-            _ => {}
         }
     }
     buffers
+}
+
+/// Requests that failed, each live for one step.
+fn failed(program: &Program) -> impl Iterator<Item = Buffer> {
+    (1..)
+        .zip(&program.steps)
+        .filter_map(|(born, timed)| match timed.step {
+            Step::FailedMalloc { rounded, .. } => Some(Buffer {
+                born,
+                let_go: born + 1,
+                died: born + 1,
+                size: rounded,
+            }),
+            _ => None,
+        })
 }
 
 fn load(buffers: &[Buffer]) -> u64 {
     let mut changes: Vec<(u32, bool, u64)> = Vec::with_capacity(buffers.len() * 2);
     for buffer in buffers {
         changes.push((buffer.born, true, buffer.size));
-        changes.push((buffer.died, false, buffer.size));
+        changes.push((buffer.let_go, false, buffer.size));
     }
     // What dies at a step makes room for what is born at it.
     changes.sort_unstable();
@@ -200,7 +240,12 @@ mod tests {
     use super::*;
 
     fn buffer(born: u32, died: u32, size: u64) -> Buffer {
-        Buffer { born, died, size }
+        Buffer {
+            born,
+            let_go: died,
+            died,
+            size,
+        }
     }
 
     /// ```text

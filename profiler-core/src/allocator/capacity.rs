@@ -5,8 +5,8 @@ use super::program::Program;
 use super::replay::Recording;
 use super::run::SimulatedRun;
 use super::settings::Settings;
-use super::simulate::new_device;
 use super::version::TorchVersion;
+use super::what_if::new_device;
 
 /// Whether everything recorded is served with `capacity` bytes, recorded failures included.
 #[must_use]
@@ -23,7 +23,9 @@ pub fn survives(recording: &Recording, settings: &Settings, capacity: u64) -> bo
 
 /// The smallest capacity in steps of 2 MiB at which [`survives`] holds, between `least` (for
 /// example the load) and `most` (for example the peak reserved bytes without a limit, which is
-/// always enough), by bisection. None if `most` is not enough.
+/// always enough), by bisection. None if `most` is not enough. A little more memory can make a
+/// program fail that ran with less, though rarely; then this is a capacity that suffices while
+/// the next lower step does not.
 #[must_use]
 pub fn smallest_capacity(
     recording: &Recording,
@@ -48,6 +50,16 @@ pub fn smallest_capacity(
         }
     }
     Some(enough.saturating_mul(step))
+}
+
+/// Most bytes held when everything recorded is served without a limit, recorded failures
+/// included.
+#[must_use]
+pub(super) fn peak_of_everything(recording: &Recording, settings: &Settings) -> u64 {
+    let device = new_device(None, settings, None, TorchVersion::NEWEST);
+    let mut run = SimulatedRun::new(&recording.program, recording.rules, settings, device);
+    run.serves_everything();
+    run.allocator.counters().reserved.peak
 }
 
 impl Program {

@@ -47,17 +47,19 @@ pub struct MapBlock {
     pub requested: u64,
     /// What it is doing.
     pub state: Use,
-    /// The row of the allocation; None for a free block and for one made before the recording.
+    /// The row of the allocation, or of the recorded failure that a simulation avoided; None for a
+    /// free block and for one made before the recording.
     pub alloc_event: Option<u32>,
 }
 
 /// The state of `allocator`, with the allocations of `program` (whose requests have `handles`)
-/// named by their events up to `event`.
+/// named by their events up to `event`, and with one more `served` block.
 pub(super) fn map_of<D: Driver>(
     allocator: &Allocator<D>,
     handles: &[BlockId],
     program: &Program,
     event: u32,
+    served: Option<(BlockId, u32)>,
 ) -> BlockMap {
     let mut born = BTreeMap::new();
     for timed in &program.steps {
@@ -70,6 +72,7 @@ pub(super) fn map_of<D: Driver>(
             }
         }
     }
+    born.extend(served);
     let mut map = BlockMap {
         event,
         segments: Vec::new(),

@@ -5,8 +5,10 @@
 //! about sizes alone.
 
 mod advise;
+mod assumptions;
 mod block;
 mod bound;
+mod candidate;
 mod capacity;
 mod conf;
 mod counters;
@@ -15,6 +17,8 @@ mod device;
 mod driver;
 mod expandable;
 mod gpus;
+mod jobs;
+mod judge;
 mod lane;
 mod map;
 mod model;
@@ -28,13 +32,14 @@ mod settings;
 mod simulate;
 mod solve;
 mod start_state;
+mod summary;
 mod version;
+mod what_if;
 
-pub use advise::{
-    Advice, AdviseOptions, Best, Candidate, DeviceAdvice, GpuFit, advise, environment_line,
-};
+pub use advise::{Advice, AdviseOptions, Best, DeviceAdvice, GpuFit, advise, advise_recordings};
 pub use block::{Block, BlockId, Use};
 pub use bound::Bound;
+pub use candidate::Candidate;
 pub use capacity::{smallest_capacity, survives};
 pub use conf::ConfError;
 pub use counters::{Counters, Gauge};
@@ -42,6 +47,7 @@ pub use curve::CurvePoint;
 pub use device::Device;
 pub use driver::{Collection, Driver, Piece};
 pub use gpus::{GPUS, Gpu, find_gpu};
+pub use judge::environment_line;
 pub use lane::LaneKey;
 pub use map::{BlockMap, MapBlock, MapSegment};
 pub use model::{Allocator, OutOfMemory};
@@ -53,8 +59,10 @@ pub use rounding::{
 pub use run::Ending;
 pub use settings::{MIB, ROUNDUP_INTERVALS, Settings, UNLIMITED};
 pub use simulate::{
-    Capacity, Change, DeviceSimulation, SimulateError, SimulateProgress, Simulation, Summary,
-    WhatIf, implied_capacity, recordings, simulate, simulate_recordings,
+    DeviceSimulation, SimulateError, SimulateProgress, Simulation, recordings, simulate,
+    simulate_recordings,
 };
 pub use start_state::{StartBlock, StartSegment, StartState};
+pub use summary::Summary;
 pub use version::{Dialect, Rules, TieBreak, TorchVersion, VersionError};
+pub use what_if::{Capacity, Change, WhatIf, implied_capacity};

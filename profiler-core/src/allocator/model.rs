@@ -351,6 +351,7 @@ impl<D: Driver> Allocator<D> {
     /// Splits what is too much off an unlisted block, and hands it out (`alloc_found_block`).
     #[inline]
     fn hand_out(&mut self, id: BlockId, request: &Request) -> BlockId {
+        let id = self.align_front(id, request);
         let found = self.blocks.get(id);
         let was_split = found.is_split() && !found.is_expandable();
         let mut size = found.size;
@@ -379,6 +380,20 @@ impl<D: Driver> Allocator<D> {
         self.counters.active.add(size);
         self.counters.requested.add(request.requested);
         id
+    }
+
+    /// Gives back the front of an unlisted block that the rules keep free for alignment; returns
+    /// what is left.
+    #[inline]
+    fn align_front(&mut self, id: BlockId, request: &Request) -> BlockId {
+        let found = self.blocks.get(id);
+        let front = self.rules.front(found.address, found.size, request.rounded);
+        if front == 0 {
+            return id;
+        }
+        let rest = self.cut(id, front);
+        self.list(id, request.pool, request.kind);
+        rest
     }
 
     /// Cuts an unlisted block in two; returns the second part.

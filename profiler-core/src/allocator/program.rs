@@ -78,6 +78,13 @@ pub struct Program {
 }
 
 impl Program {
+    /// One more than the row of the last step.
+    #[must_use]
+    pub fn event_count(&self) -> u32 {
+        let last = self.steps.last();
+        last.map_or(0, |timed| timed.event.saturating_add(1))
+    }
+
     /// The program behind `device`'s trace from event `from` on.
     #[must_use]
     pub fn extract(snapshot: &Snapshot, device: DeviceId, rules: &SizeRules, from: u32) -> Self {

@@ -2,7 +2,7 @@
 
 use super::block::{BlockId, Use};
 use super::counters::Counters;
-use super::curve::{CurvePoint, push_point};
+use super::curve::{CurveBuilder, CurvePoint};
 use super::driver::{Driver, Piece};
 use super::map::{BlockMap, map_of};
 use super::model::Allocator;
@@ -112,11 +112,18 @@ impl Recording {
         Self::with_effort(snapshot, device, Effort::FULL)
     }
 
-    /// The recording if the model explains all of it without a long search: one pass over the
-    /// trace, and a second or two more where the start has to be guessed.
+    /// The same without a long search: one pass over the trace, and a second or two more where
+    /// the start has to be guessed. Of use if it is exact; if it is not, it ends at the first
+    /// disagreement.
+    #[must_use]
+    pub fn quick(snapshot: &Snapshot, device: DeviceId) -> Self {
+        Self::with_effort(snapshot, device, Effort::QUICK)
+    }
+
+    /// [`Self::quick`], if the model explains all of it.
     #[must_use]
     pub fn if_exact(snapshot: &Snapshot, device: DeviceId) -> Option<Self> {
-        let recording = Self::with_effort(snapshot, device, Effort::QUICK);
+        let recording = Self::quick(snapshot, device);
         recording.fidelity.is_exact().then_some(recording)
     }
 
@@ -238,16 +245,42 @@ impl Recording {
         failed.map(|timed| timed.event)
     }
 
-    /// What the device held after each event at which that changed, by replay; empty after the
-    /// first disagreement.
+    /// The row of the first allocation after which the recording held most bytes.
     #[must_use]
-    pub fn curve(&self, snapshot: &Snapshot) -> Vec<CurvePoint> {
-        let mut curve = Vec::new();
+    pub fn peak_event(&self, snapshot: &Snapshot) -> u32 {
+        let mut held = self.program.start.held_bytes();
+        let mut peak = (held, 0);
+        let no_events = Events::default();
+        let trace = snapshot.trace(self.program.device);
+        for event in segment_events(trace.map_or(&no_events, |trace| &trace.events)) {
+            match event.action {
+                Action::SegmentAlloc | Action::SegmentMap => {
+                    held = held.saturating_add(event.piece.size);
+                }
+                _ => held = held.saturating_sub(event.piece.size),
+            }
+            if held > peak.0 {
+                peak = (held, event.event);
+            }
+        }
+        let steps = &self.program.steps;
+        let after = steps.partition_point(|timed| timed.event < peak.1);
+        steps
+            .get(after)
+            .or(steps.last())
+            .map_or(0, |timed| timed.event)
+    }
+
+    /// What the device held after each event at which that changed, by replay; empty after the
+    /// first disagreement. With `parts` only the highest and the last point of so many parts.
+    #[must_use]
+    pub fn curve(&self, snapshot: &Snapshot, parts: Option<u32>) -> Vec<CurvePoint> {
+        let mut curve = CurveBuilder::new(self.program.event_count(), parts);
         self.replay(snapshot, |event, run| {
-            push_point(&mut curve, event, run.allocator.counters());
+            curve.push(event, run.allocator.counters());
             true
         });
-        curve
+        curve.finish()
     }
 
     /// What the device held after `event`, by replay (at the first disagreement if that comes
@@ -259,7 +292,7 @@ impl Recording {
         let last = last.map(|timed| timed.event).find(|&at| at <= event);
         self.replay(snapshot, |at, run| {
             if Some(at) == last {
-                map = map_of(&run.allocator, &run.handles, &self.program, event);
+                map = map_of(&run.allocator, &run.handles, &self.program, event, None);
                 return false;
             }
             true

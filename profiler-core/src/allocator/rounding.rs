@@ -24,6 +24,7 @@ pub struct SizeRules {
     max_split_size: u64,
     large_segment_size: u64,
     expandable: bool,
+    alignment: u64,
 }
 
 impl SizeRules {
@@ -36,6 +37,11 @@ impl SizeRules {
             max_split_size: settings.max_split_size,
             large_segment_size: settings.large_segment_size,
             expandable: settings.expandable_segments,
+            alignment: if settings.expandable_segments {
+                dialect.large_alignment()
+            } else {
+                1
+            },
         }
     }
 
@@ -112,6 +118,25 @@ impl SizeRules {
         }
     }
 
+    /// How many bytes a free block at `address`, `size` bytes long, keeps at its front so that a
+    /// request of `rounded` bytes starts aligned: 0 where it does already, where nothing asks for
+    /// it, and where the block is too small for it (torch_npu's `malloc`; never in CUDA's).
+    #[inline]
+    #[must_use]
+    pub fn front(&self, address: u64, size: u64, rounded: u64) -> u64 {
+        if self.alignment <= 1 || rounded < OWN_SEGMENT_STEP {
+            return 0;
+        }
+        let front = address
+            .checked_next_multiple_of(self.alignment)
+            .map_or(0, |aligned| aligned - address);
+        if front.saturating_add(rounded) <= size {
+            front
+        } else {
+            0
+        }
+    }
+
     /// Whether a free block of `block_size` bytes that serves a request of `rounded` bytes gives
     /// its remainder back (`should_split`).
     ///
@@ -168,6 +193,24 @@ mod tests {
         assert_eq!(rules.round_size(480), 512);
         assert_eq!(rules.round_size(481), 1024);
         assert_eq!(rules.round_size(512), 1024);
+    }
+
+    #[test]
+    fn torch_npu_aligns_large_blocks_of_expandable_segments() {
+        let settings = Settings {
+            expandable_segments: true,
+            ..Settings::default()
+        };
+        let npu = SizeRules::new(Dialect::Npu, &settings);
+        assert_eq!(npu.front(0x4_0400, 20 * MIB, 2 * MIB), 0x3c00);
+        assert_eq!(npu.front(0x4_4000, 20 * MIB, 2 * MIB), 0);
+        // Smaller requests, blocks without room for it, and other rules leave it.
+        assert_eq!(npu.front(0x4_0400, 20 * MIB, 2 * MIB - 512), 0);
+        assert_eq!(npu.front(0x4_0400, 2 * MIB + 0x3bff, 2 * MIB), 0);
+        let plain = SizeRules::new(Dialect::Npu, &Settings::default());
+        assert_eq!(plain.front(0x4_0400, 20 * MIB, 2 * MIB), 0);
+        let cuda = SizeRules::new(Dialect::Cuda, &settings);
+        assert_eq!(cuda.front(0x4_0400, 20 * MIB, 2 * MIB), 0);
     }
 
     #[test]

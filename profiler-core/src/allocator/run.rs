@@ -38,6 +38,8 @@ pub(super) struct SimulatedRun<'a> {
     handles: Vec<BlockId>,
     /// The first failure the recording has too.
     pub(super) shared_oom: Option<u32>,
+    /// The block of a request that failed in the recording and was served here, and its event.
+    pub(super) avoided: Option<(BlockId, u32)>,
     /// Allocations served.
     pub(super) served: u64,
 }
@@ -64,6 +66,7 @@ impl<'a> SimulatedRun<'a> {
             allocator,
             handles,
             shared_oom: None,
+            avoided: None,
             served: 0,
         }
     }
@@ -101,7 +104,12 @@ impl<'a> SimulatedRun<'a> {
             {
                 self.allocator.driver_mut().set_freeable(pool);
             }
-            match self.step(timed.event, timed.step) {
+            let ending = self.step(timed.event, timed.step);
+            if let Some((block, _)) = self.avoided.take() {
+                // How long it would have been kept is unknown.
+                self.allocator.free(block);
+            }
+            match ending {
                 Some(Ending::OutOfMemory { .. }) => false,
                 _ => self.shared_oom.is_none(),
             }
@@ -140,8 +148,7 @@ impl<'a> SimulatedRun<'a> {
                 pool,
             } => {
                 if let Ok(block) = self.allocator.malloc(rounded, stream, pool) {
-                    // How long it would have been kept is unknown.
-                    self.allocator.free(block);
+                    self.avoided = Some((block, event));
                     return Some(Ending::AvoidedOutOfMemory { event });
                 }
                 self.shared_oom = self.shared_oom.or(Some(event));

@@ -145,7 +145,8 @@ pub enum Dialect {
     #[default]
     Cuda,
     /// torch_npu (`torch_npu/csrc/core/npu/NPUCachingAllocator.cpp`): every request is padded by
-    /// 32 bytes before it is rounded (`AddPadSize`).
+    /// 32 bytes before it is rounded (`AddPadSize`), and with expandable segments requests of
+    /// 2 MiB and more start at multiples of 16 KiB where they can (`base_addr_aligned_kb`).
     Npu,
 }
 
@@ -156,6 +157,16 @@ impl Dialect {
         match self {
             Self::Cuda => 0,
             Self::Npu => 32,
+        }
+    }
+
+    /// What the addresses of large requests in expandable segments are multiples of
+    /// (`kAlignRoundLarge`, the default of `base_addr_aligned_kb`).
+    #[must_use]
+    pub const fn large_alignment(self) -> u64 {
+        match self {
+            Self::Cuda => 1,
+            Self::Npu => 16 << 10,
         }
     }
 

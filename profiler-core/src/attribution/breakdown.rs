@@ -392,14 +392,14 @@ impl Attribution {
 const fn unknown_label(by: By) -> &'static str {
     match by {
         By::Stack | By::Function | By::File | By::Line => "(no stack)",
-        By::Layer => "(layer not told)",
+        By::Layer => "(layer unknown)",
         By::Category => "unknown",
         By::Metadata => "(no metadata)",
         By::Annotation => "(not annotated)",
         By::Range => "(in no range)",
         By::CompileContext => "(not in a compiled region)",
         By::Step => "(outside of steps)",
-        By::Phase => "(phase not told)",
+        By::Phase => "(phase unknown)",
         By::Stream | By::Pool | By::Kind | By::Size => "(unknown)",
     }
 }

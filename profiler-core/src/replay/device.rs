@@ -2,6 +2,7 @@
 
 use crate::allocator::SizeRules;
 use crate::snapshot::{DeviceId, Events, Snapshot, WarningKind, Warnings};
+use crate::units;
 
 use super::{
     AllocationId, Allocations, Curve, Disagreements, Layout, MappedSegment, Moment, SegmentSpan,
@@ -176,14 +177,18 @@ fn warn(replay: &DeviceReplay, contradictions: u64, negative: u64, warnings: &mu
         missing_blocks,
         inconsistent,
         format!(
-            "allocations recorded as live at the end are not in the segments ({missing_bytes} \
-             bytes requested); they are taken to have been freed after the last event"
+            "allocations recorded as live at the end are not in the segments ({} \
+             requested); they are taken to have been freed after the last event",
+            units::bytes(missing_bytes)
         ),
     );
     say(
         newer_blocks,
         inconsistent,
-        format!("blocks in the segments are newer than the trace ({newer_bytes} bytes requested)"),
+        format!(
+            "blocks in the segments are newer than the trace ({} requested)",
+            units::bytes(newer_bytes)
+        ),
     );
     say(
         resized_blocks,
@@ -213,7 +218,8 @@ fn warn(replay: &DeviceReplay, contradictions: u64, negative: u64, warnings: &mu
         WarningKind::IncompleteHistory,
         format!(
             "blocks were allocated before recording and freed during it, so their rounding is \
-             not known: up to {unsure} bytes counted as slack may be free space"
+             not known: up to {} counted as slack may be free space",
+            units::bytes(unsure)
         ),
     );
     say(

@@ -23,6 +23,8 @@ use super::maps::{SegmentMapColumns, segment_map};
 use super::moments::KeptMoments;
 use super::page_data::PageData;
 use super::ranges::{RangeColumns, ranges};
+use super::what_if::WhatIfFindings;
+use super::what_if_columns::{WhatIfColumns, columns};
 
 /// OOM events that get detail, a map and a checkpoint of their own: the first ones and the last.
 const DETAILED_OOMS: usize = 3;
@@ -94,6 +96,7 @@ pub(super) struct DeviceData {
     phases: Vec<(&'static str, u32, u32)>,
     ranges: RangeColumns,
     maps: Vec<SegmentMapColumns>,
+    what_if: Option<WhatIfColumns>,
 }
 
 /// The fragmentation identity by kept moment.
@@ -121,6 +124,7 @@ pub(super) fn device_data(
     page: &mut PageData<'_>,
     replay: &DeviceReplay,
     attribution: Option<&DeviceAttribution>,
+    what_if: &WhatIfFindings,
     budget: Budget,
 ) -> (DeviceData, DeviceFindings) {
     let snapshot = page.labels.snapshot;
@@ -213,6 +217,12 @@ pub(super) fn device_data(
             budget.ranges,
         ),
         maps: maps(page, replay, &named, &rows, budget),
+        what_if: match what_if {
+            WhatIfFindings::Simulated(simulated) => {
+                Some(columns(simulated, replay, &rows, budget.blocks / 4))
+            }
+            _ => None,
+        },
         named: named.clone(),
     };
     (

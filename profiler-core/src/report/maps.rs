@@ -12,11 +12,11 @@ use crate::snapshot::Snapshot;
 use super::columns::exact;
 
 /// A free gap, in [`SegmentColumns::uses`].
-const FREE: i64 = -1;
+pub(super) const FREE: i64 = -1;
 /// A block in use whose allocation is not kept one by one.
-const OTHER_IN_USE: i64 = -2;
+pub(super) const OTHER_IN_USE: i64 = -2;
 /// The same, for a block that waits for another stream.
-const OTHER_PENDING: i64 = -3;
+pub(super) const OTHER_PENDING: i64 = -3;
 
 /// One segment and its blocks.
 #[derive(Clone, Debug, Serialize)]

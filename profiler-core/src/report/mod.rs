@@ -26,6 +26,9 @@ mod synthetic;
 #[cfg(test)]
 mod tests;
 mod text;
+mod what_if;
+mod what_if_columns;
+mod what_if_view;
 
 pub use budget::MAX_BYTES;
 
@@ -43,6 +46,7 @@ use labels::Labels;
 use page::{DeviceView, Page};
 use page_data::PageData;
 use summary::Subject;
+use what_if::WhatIfFindings;
 
 /// What a report is made from: the replay and the attribution of the same snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -73,9 +77,10 @@ pub struct ReportOptions {
 #[must_use]
 pub fn html(input: &ReportInput<'_>, options: &ReportOptions) -> String {
     let redactor = options.redact.then(|| Redactor::new(input.snapshot));
+    let what_if = what_if::gather(input.snapshot, &input.replay.devices);
     let mut budget = Budget::FIRST;
     loop {
-        let page = write(input, options, redactor.as_ref(), budget);
+        let page = write(input, options, redactor.as_ref(), &what_if, budget);
         // Below one allocation and sixteen moments only fixed text is left.
         if page.len() < MAX_BYTES || budget.allocations == 0 && budget.devices == 1 {
             return page;
@@ -91,6 +96,7 @@ fn write(
     input: &ReportInput<'_>,
     options: &ReportOptions,
     redactor: Option<&Redactor>,
+    what_if: &[WhatIfFindings],
     budget: Budget,
 ) -> String {
     let labels = Labels {
@@ -101,18 +107,19 @@ fn write(
     let weight = |replay: &DeviceReplay| {
         u64::from(replay.event_count()) + replay.allocations.len() as u64 + 1
     };
-    let mut replays: Vec<&DeviceReplay> = input.replay.devices.iter().collect();
-    let all_devices = replays.len();
-    replays.sort_by_key(|replay| (std::cmp::Reverse(weight(replay)), replay.device));
-    replays.truncate(budget.devices);
-    replays.sort_by_key(|replay| replay.device);
+    let mut chosen: Vec<_> = input.replay.devices.iter().zip(what_if).collect();
+    let all_devices = chosen.len();
+    chosen.sort_by_key(|(replay, _)| (std::cmp::Reverse(weight(replay)), replay.device));
+    chosen.truncate(budget.devices);
+    chosen.sort_by_key(|(replay, _)| replay.device);
+    let replays: Vec<&DeviceReplay> = chosen.iter().map(|(replay, _)| *replay).collect();
     let whole: u64 = replays.iter().map(|replay| weight(replay)).sum();
     let mut devices = Vec::new();
     let mut views = Vec::new();
-    for (index, &replay) in replays.iter().enumerate() {
+    for (index, &(replay, what_if)) in chosen.iter().enumerate() {
         let share = budget.share(weight(replay), whole);
         let known = input.attribution.device(replay.device);
-        let (device, findings) = device_data(&mut data, replay, known, share);
+        let (device, findings) = device_data(&mut data, replay, known, what_if, share);
         let subject = Subject {
             snapshot: input.snapshot,
             replay,
@@ -120,12 +127,9 @@ fn write(
             device_total_bytes: input.device_total_bytes,
             redactor,
         };
-        views.push(device_view(
-            &subject,
-            &device,
-            &findings,
-            index < budget.charts,
-        ));
+        let mut view = device_view(&subject, &device, &findings, index < budget.charts);
+        view.what_if = what_if_view::view(what_if, &|text| data.texts.shown(text));
+        views.push(view);
         devices.push(device);
     }
     let first = first_device(&replays, &views, options.device);

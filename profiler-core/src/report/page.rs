@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::summary::Summary;
 
 /// The scripts, in the order they run in. One plain file per panel; together they are one script.
-const SCRIPTS: [&str; 19] = [
+const SCRIPTS: [&str; 20] = [
     include_str!("page/dom.js"),
     include_str!("page/format.js"),
     include_str!("page/data.js"),
@@ -25,6 +25,7 @@ const SCRIPTS: [&str; 19] = [
     include_str!("page/flame.js"),
     include_str!("page/table.js"),
     include_str!("page/segments.js"),
+    include_str!("page/what_if.js"),
     include_str!("page/chrome.js"),
     include_str!("page/main.js"),
     "})();",
@@ -32,7 +33,10 @@ const SCRIPTS: [&str; 19] = [
 
 const LIGHT: &str = include_str!("page/tokens-light.css");
 const DARK: &str = include_str!("page/tokens-dark.css");
-const STYLE: &str = include_str!("page/page.css");
+const STYLE: &str = concat!(
+    include_str!("page/page.css"),
+    include_str!("page/what_if.css")
+);
 
 /// One device in the template.
 pub(super) struct DeviceView {
@@ -49,6 +53,7 @@ pub(super) struct DeviceView {
     pub(super) has_chart: bool,
     pub(super) chart: String,
     pub(super) chart_note: String,
+    pub(super) what_if: super::what_if_view::WhatIfView,
 }
 
 impl DeviceView {
@@ -67,6 +72,7 @@ impl DeviceView {
             has_chart: false,
             chart: String::new(),
             chart_note: String::new(),
+            what_if: super::what_if_view::WhatIfView::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::snapshot::{Action, DeviceId, Event, NO_TIME, Snapshot, StringId, Trace};
 
+use super::spans::Running;
 use super::{Sidecar, Tensor};
 
 /// What a sidecar added.
@@ -22,15 +23,18 @@ pub struct Applied {
 impl Sidecar {
     /// Writes what the sidecar knows into `snapshot`:
     ///
-    /// * an event without `user_metadata` gets the label of the last span that began at or before
-    ///   it;
+    /// * an event without `user_metadata` gets the label of the span that it lies in: the last of a
+    ///   thread that began at or before it. Events do not say which thread they are of, so where
+    ///   threads ran different things, only what all of their labels say is taken;
     /// * the `alloc` event of a tensor that a walk saw gets its category, and its module and name
     ///   besides what the metadata says already;
     /// * a tensor that was there before the recording is annotated at the end of the trace, as
-    ///   `torch.cuda.memory._annotate_tensor` does.
+    ///   `torch.cuda.memory._annotate_tensor` does;
+    /// * what was seen of the devices from outside becomes [`Snapshot::watches`].
     pub fn apply(&self, snapshot: &mut Snapshot) -> Applied {
         let mut applied = Applied::default();
         let mut texts = Texts::default();
+        snapshot.watches = self.watches();
         // The device whose trace is worked on is taken out, so that strings can be added.
         for index in 0..snapshot.traces.len() {
             let Some(slot) = snapshot.traces.get_mut(index) else {
@@ -53,27 +57,24 @@ impl Sidecar {
         if spans.time_us.is_empty() || !trace.events.has_times() {
             return;
         }
-        let mut order: Vec<usize> = (0..spans.time_us.len().min(spans.label.len())).collect();
-        // Two threads write the log; equal times keep the order of writing.
-        order.sort_by_key(|&at| spans.time_us.get(at).copied());
-        let times: Vec<i64> = order
-            .iter()
-            .filter_map(|&at| spans.time_us.get(at).copied())
-            .collect();
         let labels: Vec<StringId> = (self.labels.iter())
             .map(|text| snapshot.strings.intern(text))
             .collect();
-        for row in 0..trace.events.len() {
-            let time = trace.events.time_us(row);
-            if time == NO_TIME || trace.events.user_metadata(row) != StringId::EMPTY {
+        let mut starts = spans.in_order().peekable();
+        let mut running = Running::default();
+        let mut rows: Vec<(i64, usize)> = (0..trace.events.len())
+            .map(|row| (trace.events.time_us(row), row))
+            .filter(|&(time, _)| time != NO_TIME)
+            .collect();
+        rows.sort_unstable();
+        for (time, row) in rows {
+            while let Some(start) = starts.next_if(|start| start.time_us <= time) {
+                running.start(start.thread, start.label);
+            }
+            if trace.events.user_metadata(row) != StringId::EMPTY {
                 continue;
             }
-            let before = times.partition_point(|&from| from <= time);
-            let label = before
-                .checked_sub(1)
-                .and_then(|at| spans.label.get(*order.get(at)?))
-                .and_then(|&label| labels.get(usize::try_from(label).ok()?));
-            if let Some(&label) = label {
+            if let Some(label) = running.label(snapshot, &labels) {
                 trace.events.set_user_metadata(row, label);
                 applied.labelled_events += 1;
             }
@@ -336,11 +337,36 @@ mod tests {
             spans: Spans {
                 time_us: vec![20, 10],
                 label: vec![-1, 0],
+                thread: Vec::new(),
             },
             ..Sidecar::default()
         };
         assert_eq!(sidecar.apply(&mut snapshot).labelled_events, 1);
         let texts = [0, 1, 2].map(|row| metadata(&snapshot, row));
         assert_eq!(texts, ["", "blocks.0", ""]);
+    }
+
+    #[test]
+    fn threads_that_differ_leave_what_they_agree_on() {
+        let mut snapshot = snapshot(&[
+            (Action::Alloc, ADDRESS, 10),
+            (Action::Alloc, ADDRESS + 512, 20),
+            (Action::Alloc, ADDRESS + 1024, 30),
+            (Action::Alloc, ADDRESS + 1536, 40),
+        ]);
+        let forward = r#"{"module":"a","phase":"forward","step":3}"#;
+        let backward = r#"{"module":"b","phase":"backward","step":3}"#;
+        let sidecar = Sidecar {
+            labels: vec![forward.to_owned(), backward.to_owned(), "x".to_owned()],
+            spans: Spans {
+                time_us: vec![10, 20, 30, 40],
+                label: vec![0, 1, -1, 2],
+                thread: vec![7, 8, 7, 9],
+            },
+            ..Sidecar::default()
+        };
+        assert_eq!(sidecar.apply(&mut snapshot).labelled_events, 3);
+        let texts = [0, 1, 2, 3].map(|row| metadata(&snapshot, row));
+        assert_eq!(texts, [forward, r#"{"step":3}"#, backward, ""]);
     }
 }

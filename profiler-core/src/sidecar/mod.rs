@@ -10,17 +10,21 @@
 //! ```json
 //! {"schema": "gpumemprof.sidecar/1",
 //!  "labels": ["{\"module\":\"blocks.0\",\"phase\":\"forward\",\"step\":3}"],
-//!  "spans": {"time_us": [1764000000000000], "label": [0]},
+//!  "spans": {"time_us": [1764000000000000], "label": [0], "thread": [0]},
 //!  "tensors": [{"device": 0, "address": 140000000000000, "category": "parameter",
 //!               "module": "blocks.0", "name": "blocks.0.weight"}],
 //!  "walks": [{"time_us": 1764000000000000, "tensors": [0]}, {"time_us": null, "tensors": [0]}]}
 //! ```
 //!
-//! Every other key is left to those who know it.
+//! `samples`, `outside_pytorch` and `counters` are what was seen of the devices from outside
+//! ([`DeviceWatch`](crate::snapshot::DeviceWatch)). Every other key is left to those who know it.
 
 mod apply;
+mod spans;
+mod watch;
 
 pub use apply::Applied;
+pub use watch::{Counters, OutsidePytorch, Place, ProcessUse, Sample, Samples};
 
 use serde::Deserialize;
 
@@ -91,13 +95,16 @@ pub struct Walk {
     pub tensors: Vec<u32>,
 }
 
-/// What ran from which time on, as two columns in order of time.
+/// What each thread ran from which time on, as columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Spans {
     /// From when on, in microseconds since the Unix epoch.
     pub time_us: Vec<i64>,
     /// Position in [`Sidecar::labels`]; −1 for nothing known.
     pub label: Vec<i64>,
+    /// Which thread, by any number; all of one where this is missing.
+    #[serde(default)]
+    pub thread: Vec<i64>,
 }
 
 /// What a recorder knew. Addresses, names and positions are a stranger's: nothing is trusted.
@@ -117,6 +124,15 @@ pub struct Sidecar {
     /// When they were seen.
     #[serde(default)]
     pub walks: Vec<Walk>,
+    /// What NVML said over time.
+    #[serde(default)]
+    pub samples: Option<Samples>,
+    /// Where the devices are among NVML's boards.
+    #[serde(default)]
+    pub outside_pytorch: Vec<OutsidePytorch>,
+    /// PyTorch's counters over time.
+    #[serde(default)]
+    pub counters: Counters,
 }
 
 impl Sidecar {
@@ -141,6 +157,11 @@ impl Sidecar {
             ("tensors", sidecar.tensors.len()),
             ("walks", sidecar.walks.len()),
             ("tensors in walks", walked),
+            ("boards and processes in samples", sidecar.watch_entries()),
+            (
+                "devices",
+                sidecar.outside_pytorch.len().saturating_mul(1 << 12),
+            ),
         ] {
             if found > MAX_ENTRIES {
                 return Err(SidecarError::TooMany { what, found });

@@ -15,6 +15,7 @@ mod stacks;
 mod streams;
 mod strings;
 mod warnings;
+mod watch;
 
 pub use annotations::{Annotation, Stage};
 pub use column::SparseColumn;
@@ -28,6 +29,7 @@ pub use stacks::{StackNode, StackTable};
 pub use streams::{PoolTable, StreamTable};
 pub use strings::StringTable;
 pub use warnings::{Warning, WarningKind, Warnings};
+pub use watch::{CounterLook, DeviceLook, DeviceWatch, OtherProcess};
 
 /// A whole snapshot file.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +57,8 @@ pub struct Snapshot {
     pub features: FormatFeatures,
     /// What the reader noticed.
     pub warnings: Warnings,
+    /// What a recorder saw of the devices from outside PyTorch.
+    pub watches: Vec<DeviceWatch>,
 }
 
 impl Snapshot {
@@ -70,6 +74,12 @@ impl Snapshot {
         let segments = self.segments.all().iter().map(|segment| segment.device);
         let all: std::collections::BTreeSet<DeviceId> = traces.chain(segments).collect();
         all.into_iter().collect()
+    }
+
+    /// What was seen of `device` from outside PyTorch, if anything.
+    #[must_use]
+    pub fn watch(&self, device: DeviceId) -> Option<&DeviceWatch> {
+        self.watches.iter().find(|watch| watch.device == device)
     }
 
     /// The recorded history of `device`, if the file has one (it may be empty).

@@ -9,8 +9,10 @@
 )]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
+pub mod both;
 pub mod encode;
 pub mod naive;
+pub mod pipeline;
 pub mod tree;
 
 use std::path::{Path, PathBuf};

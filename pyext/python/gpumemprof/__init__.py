@@ -24,7 +24,7 @@ from ._native import (
     __version__,
 )
 from ._pack import pack, unpack
-from ._profile import Profile, disable, dump, enable, profile
+from ._profile import Profile, disable, dump, enable, poll, profile
 from ._schedule import Schedule
 from ._snapshot import Breakdown, Group, Snapshot, oom_messages, read
 
@@ -44,6 +44,7 @@ __all__ = [
     "enable",
     "oom_messages",
     "pack",
+    "poll",
     "profile",
     "read",
     "unpack",

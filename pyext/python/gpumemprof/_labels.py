@@ -2,7 +2,7 @@
 
 Nothing here may change what is measured. Forward hooks set a label before and after each module.
 For the backward pass the forward's identity is carried over: the graph nodes that leave and enter a
-module get a pre-hook that sets the label when the engine reaches them. Full-backward hooks are never
+module get a hook that sets the label when the engine reaches them. Full-backward hooks are never
 used, as they insert nodes and copies into the graph and raise the peak.
 """
 
@@ -13,24 +13,13 @@ import importlib
 import inspect
 import json
 import threading
-import time
 import weakref
-from array import array
-from collections import deque
 from typing import Any, Callable, Optional
 
+from ._batches import Batches, call_keywords
 from ._files import say
-
-WRAPPERS = frozenset(
-    [
-        "CheckpointWrapper",
-        "DataParallel",
-        "DistributedDataParallel",
-        "FullyShardedDataParallel",
-        "OptimizedModule",
-    ]
-)
-"""Modules that only wrap another: their child takes their place in the path."""
+from ._names import Names, Record
+from ._spans import SpanLog
 
 MAX_HOOKED = 200_000
 """Graph nodes remembered as hooked, at most, between two steps."""
@@ -39,76 +28,41 @@ MAX_OUTPUTS = 32
 """Tensors of one module's output that are looked at."""
 
 
-class SpanLog:
-    """What ran from which time on, for PyTorch before 2.10; the newest ``capacity`` entries."""
-
-    def __init__(self, capacity: int = 1 << 20) -> None:
-        self.capacity = capacity
-        self._texts: dict[str, int] = {}
-        self._times = array("q")
-        self._labels = array("i")
-        self._next = 0
-        self._lock = threading.Lock()
-
-    def add(self, text: str) -> None:
-        """``text`` is what runs from now on; "" for nothing known."""
-        now = time.time_ns() // 1000
-        with self._lock:
-            label = self._texts.setdefault(text, len(self._texts)) if text else -1
-            if len(self._times) < self.capacity:
-                self._times.append(now)
-                self._labels.append(label)
-            else:
-                self._times[self._next] = now
-                self._labels[self._next] = label
-                self._next = (self._next + 1) % self.capacity
-
-    def document(self) -> tuple[list[str], dict[str, list[int]]]:
-        """The labels, and the spans that name them by position, oldest first."""
-        with self._lock:
-            turn = self._next
-            times = self._times[turn:] + self._times[:turn]
-            labels = self._labels[turn:] + self._labels[:turn]
-            return list(self._texts), {"time_us": times.tolist(), "label": labels.tolist()}
-
-
-class _Record:
-    """One module: its name, and its labels for one generation (step and micro-batch)."""
-
-    __slots__ = ("backward", "extra", "forward", "generation", "head", "hook", "name", "ref")
-
-    def __init__(self, ref: Optional[weakref.ref[Any]], name: str, extra: dict[str, Any]) -> None:
-        self.ref = ref
-        self.name = name
-        self.extra = extra
-        self.head = ""
-        """The label's part that stays, without its closing brace."""
-        self.generation = -1
-        self.forward = ""
-        self.backward = ""
-        self.hook: Optional[Callable[[Any], None]] = None
-
-
-class _Local(threading.local):
+class _State:
     """What one thread is in."""
 
+    __slots__ = ("current", "hooked", "node", "recomputes", "record", "stack", "task")
+
     def __init__(self) -> None:
-        self.stack: list[tuple[str, Optional[_Record]]] = []
+        self.stack: list[tuple[str, Optional[Record]]] = []
         self.current = ""
-        self.record: Optional[_Record] = None
+        self.record: Optional[Record] = None
         self.node = ""
         """The label of the last graph node reached."""
         self.task = -1
+        """The backward pass whose end this thread waits for."""
         self.hooked: set[int] = set()
+        """Sequence numbers of graph nodes; each thread counts its own."""
         self.recomputes = False
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.state = _State()
 
 
 class Labels:
     """Labels allocations by module, phase, step and micro-batch."""
 
-    def __init__(self, torch: Any, set_metadata: Optional[Callable[[str], None]], model: Any = None) -> None:
+    def __init__(
+        self,
+        torch: Any,
+        set_metadata: Optional[Callable[[str], None]],
+        model: Any = None,
+        span_capacity: int = 1 << 18,
+    ) -> None:
         self.torch = torch
-        self.spans: Optional[SpanLog] = SpanLog() if set_metadata is None else None
+        self.spans: Optional[SpanLog] = SpanLog(span_capacity) if set_metadata is None else None
         self._set_metadata = set_metadata
         self._tell: Callable[[str], None] = _ignore
         self.step = 0
@@ -116,26 +70,27 @@ class Labels:
         self.is_explicit = False
         """Whether the program numbers its steps itself."""
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.roots: list[weakref.ref[Any]] = []
+        self.names = Names()
+        self.batches = Batches(torch)
         self.before_optimizer: Optional[Callable[[Any], None]] = None
         self.on_step: Optional[Callable[[int], None]] = None
         self.on_activity: Optional[Callable[[], None]] = None
         self._step_is_over = False
         self._passes = 0
         """Backward passes since the last forward."""
-        self.batches: deque[tuple[int, int, list[str], dict[str, int]]] = deque(maxlen=64)
-        """Step, micro-batch, shapes of the model's inputs and allocated bytes of the current device, at
-        the beginning of the newest forward passes."""
-        self._noted: Optional[tuple[int, int]] = None
         self._generation = 0
-        self._records: dict[int, _Record] = {}
-        self._loss_record = _Record(None, "(loss)", {})
+        self._end = '"step":0}'
+        """How every label of this generation ends."""
+        self._loss_record = Record(None, "(loss)", {})
         """Stands for what lies between the model's outputs and the start of the backward pass."""
-        self._plain_backward: Any = None
-        self._wrapper: Any = None
+        self._plain: dict[str, Any] = {}
+        """`torch.autograd.backward` and `grad` as they were."""
+        self._wrappers: dict[str, Any] = {}
         self._local = _Local()
         self._handles: list[Any] = []
         self._tensor = torch.Tensor
+        self._carrier: Any = None
+        self._carrier_lock = threading.RLock()
         self._graph_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
         self._is_compiling = _is_compiling(torch)
         if model is not None:
@@ -143,104 +98,56 @@ class Labels:
 
     # Names
 
+    @property
+    def roots(self) -> list[weakref.ref[Any]]:
+        """The outermost modules."""
+        return self.names.roots
+
     def add_root(self, model: Any) -> None:
         """Names every module of ``model``."""
-        prefix = ""
-        known = [root() for root in self.roots]
-        if any(root is not None for root in known):
-            inside = {id(module) for module in model.modules()}
-            contains_first = known[0] is not None and id(known[0]) in inside
-            prefix = "" if contains_first else type(model).__name__
-        if prefix == "":
-            self.roots.insert(0, weakref.ref(model))
-        else:
-            self.roots.append(weakref.ref(model))
-        seen: set[int] = set()
-        self._name(model, prefix, type(model).__name__, seen)
-
-    def _name(self, module: Any, path: str, root: str, seen: set[int]) -> None:
-        pending = [(module, path, "")]
-        while pending:
-            module, path, wrapper = pending.pop()
-            if id(module) in seen:
-                record = self._records[id(module)]
-                shared = record.extra.setdefault("shared", [])
-                if len(shared) < 8:
-                    shared.append(path)
-                    record.head = ""
-                continue
-            seen.add(id(module))
-            kind = type(module).__name__
-            extra: dict[str, Any] = {}
-            is_wrapper = kind in WRAPPERS or kind.startswith("FSDP")
-            if is_wrapper:
-                extra["wrapper"] = kind
-            self._add(module, path or root, extra)
-            children = list(module.named_children())
-            passes_through = kind in WRAPPERS and len(children) == 1
-            for name, child in reversed(children):
-                inner = path if passes_through else f"{path}.{name}" if path else name
-                pending.append((child, inner, kind))
-
-    def _add(self, module: Any, name: str, extra: dict[str, Any]) -> _Record:
-        key = id(module)
-        records = self._records
-
-        def forget(_: Any) -> None:
-            records.pop(key, None)
-
-        record = _Record(weakref.ref(module, forget), name, extra)
-        records[key] = record
-        return record
-
-    def _find(self, module: Any, parent: Optional[_Record]) -> _Record:
-        """The record of a module not seen before."""
-        if parent is not None:
-            return self._add(module, f"{parent.name}.{type(module).__name__}", {})
-        self.add_root(module)
-        return self._records[id(module)]
-
-    def name_of(self, module: Any) -> str:
-        """The full name of a module seen before, else its class."""
-        record = self._records.get(id(module))
-        return record.name if record is not None else type(module).__name__
+        self.names.add_root(model)
 
     # Labels
 
-    def _text(self, phase: Optional[str], record: Optional[_Record] = None) -> str:
-        """The label as JSON. Built by hand: `json.dumps` costs 4 µs, and this runs for every module of
-        every step."""
-        if record is None:
-            head = "{"
-        else:
-            if not record.head:
-                record.head = json.dumps({"module": record.name, **record.extra}, separators=(",", ":"))[:-1] + ","
-            head = record.head
-        if phase is not None:
-            head = f'{head}"phase":"{phase}",'
-        if self.micro_batch:
-            return f'{head}"step":{self.step},"micro_batch":{self.micro_batch}}}'
-        return f'{head}"step":{self.step}}}'
+    def _text(self, phase: Optional[str]) -> str:
+        """The label of what belongs to no module, as JSON. Built by hand: `json.dumps` costs 4 µs."""
+        return f'{{"phase":"{phase}",{self._end}' if phase is not None else "{" + self._end
 
     def _loss(self, phase: str) -> str:
-        return self._text(phase, self._loss_record)
+        return self._loss_record.head(phase) + self._end
 
-    def _refresh(self, record: _Record) -> None:
+    def _refresh(self, record: Record) -> None:
         record.generation = self._generation
-        record.forward = self._text("forward", record)
-        backward = self._text("backward", record)
-        record.backward = backward
+        record.forward = record.head("forward") + self._end
+        record.hooks = None
+
+    def _hooks_of(self, record: Record) -> dict[int, Callable[[Any], None]]:
+        """What graph nodes of this module call, made when the first of a generation needs it."""
+        if record.generation != self._generation:
+            self._refresh(record)
+        backward = record.head("backward") + self._end
         tell, local, graph_task, queue = self._tell, self._local, self._graph_task, self._queue_reset
 
-        def hook(_gradients: Any) -> None:
+        def hook(_gradient: Any) -> None:
+            if self._tell is not tell:
+                return
             tell(backward)
-            local.node = backward
+            state = local.state
+            state.node = backward
             task = graph_task()
-            if task != local.task:
-                local.task = task
+            if task != state.task:
+                state.task = task
                 queue()
 
-        record.hook = hook
+        # A dictionary of its own each time: nodes of older steps keep theirs.
+        record.hooks = {0: hook}
+        return record.hooks
+
+    def _renew(self) -> None:
+        """Step or micro-batch has changed: every label is made anew when it is next needed."""
+        self._generation += 1
+        micro = f',"micro_batch":{self.micro_batch}' if self.micro_batch else ""
+        self._end = f'"step":{self.step}{micro}}}'
 
     def _queue_reset(self) -> None:
         """At the end of this backward pass its thread forgets the label: the next pass begins
@@ -248,18 +155,18 @@ class Labels:
         self.torch.autograd.Variable._execution_engine.queue_callback(self._reset)
 
     def _reset(self) -> None:
-        local = self._local
-        local.task = -1
-        self._tell(local.current)
+        state = self._local.state
+        state.task = -1
+        self._tell(state.current)
         self._passes += 1
 
     def _set(self, text: str) -> None:
-        self._local.current = text
+        self._local.state.current = text
         self._tell(text)
 
     def current(self) -> dict[str, Any]:
         """What this thread is in, as far as it was told."""
-        text = self._local.current
+        text = self._local.state.current
         get = getattr(self.torch._C, "_cuda_getMemoryMetadata", None)
         if get is not None and self.spans is None and self._tell is not _ignore:
             text = get() or text
@@ -269,65 +176,62 @@ class Labels:
             return {}
         return out if isinstance(out, dict) else {}
 
-    def _allocated(self) -> dict[str, int]:
-        """Allocated bytes of the current device: the counters of all would cost too much a step."""
-        device = self.torch.cuda.current_device()
-        statistics = self.torch._C._cuda_memoryStats(device)
-        return {str(device): statistics["allocated_bytes"]["all"]["current"]}
-
-    def batches_document(self) -> list[dict[str, Any]]:
-        """The newest forward passes, for a sidecar."""
-        return [
-            {"step": step, "micro_batch": micro, "inputs": inputs, "allocated_bytes": allocated}
-            for step, micro, inputs, allocated in self.batches
-        ]
-
-    # Hooks
+    # Hooks on modules
 
     def _before_forward(self, module: Any, inputs: Any) -> None:
         if self._is_compiling():
             return
-        local = self._local
-        stack = local.stack
-        record = self._records.get(id(module))
-        parent = local.record
+        state = self._local.state
+        stack = state.stack
+        parent = state.record
         if not stack:
-            self._enter_root(local, inputs)
+            self._enter_root(state, inputs)
+        record = self.names.records.get(id(module))
         if record is None:
-            record = self._find(module, parent)
+            record = self.names.find(module, parent)
         if record.generation != self._generation:
             self._refresh(record)
-        stack.append((local.node if local.recomputes and not stack else local.current, parent))
-        local.record = record
-        if local.recomputes:
-            text = record.backward[:-1] + ',"recompute":true}'
+        stack.append((state.node if state.recomputes and not stack else state.current, parent))
+        state.record = record
+        if state.recomputes:
+            text = record.head("backward") + '"recompute":true,' + self._end
         else:
             text = record.forward
-        local.current = text
+        state.current = text
         self._tell(text)
         if parent is not None:
             # What this module's input came from is reached when its own backward is over.
-            self._hook(inputs, parent, local.hooked)
+            hooked, tensor = state.hooked, self._tensor
+            for part in inputs:
+                if isinstance(part, tensor):
+                    node = part.grad_fn
+                    if node is not None and node._sequence_nr() not in hooked:
+                        self._hook_node(node, parent, hooked)
+                elif part is not None:
+                    self._hook(part, parent, hooked)
+            keywords = call_keywords(2)
+            if keywords:
+                self._hook(keywords, parent, hooked)
 
     def _after_forward(self, module: Any, _inputs: Any, output: Any) -> None:
-        local = self._local
-        stack = local.stack
+        state = self._local.state
+        stack = state.stack
         if not stack or self._is_compiling():
             return
-        record = local.record
-        text, local.record = stack.pop()
+        record = state.record
+        text, state.record = stack.pop()
         if record is not None:
-            self._hook(output, record, local.hooked)
-        if not stack and not local.recomputes:
+            self._hook(output, record, state.hooked)
+        if not stack and not state.recomputes:
             # What follows until the backward pass begins is the loss; without gradients there is
             # none, and only the step is known.
             text = self._loss("forward") if self.torch.is_grad_enabled() else self._text(None)
-        local.current = "" if local.recomputes and not stack else text
+        state.current = "" if state.recomputes and not stack else text
         self._tell(text)
 
-    def _enter_root(self, local: _Local, inputs: Any) -> None:
-        local.recomputes = self._graph_task() >= 0
-        if local.recomputes:
+    def _enter_root(self, state: _State, inputs: Any) -> None:
+        state.recomputes = self._graph_task() >= 0
+        if state.recomputes:
             return
         if self.on_activity is not None:
             self.on_activity()
@@ -336,23 +240,19 @@ class Labels:
         passes, self._passes = self._passes, 0
         if passes and not self._step_is_over:
             self.micro_batch += passes
-            self._generation += 1
-        if len(local.hooked) > MAX_HOOKED:
-            local.hooked.clear()
-        if self._tell is not _ignore and self.torch.is_grad_enabled() and self._noted != (self.step, self.micro_batch):
-            self._noted = (self.step, self.micro_batch)
-            self.batches.append((self.step, self.micro_batch, _shapes(inputs, self._tensor), self._allocated()))
+            self._renew()
+        if len(state.hooked) > MAX_HOOKED:
+            state.hooked.clear()
+        if self._tell is not _ignore and self.torch.is_grad_enabled():
+            self.batches.note(self.step, self.micro_batch, inputs, call_keywords(3))
 
-    def _hook(self, value: Any, record: _Record, hooked: set[int]) -> None:
+    # Hooks on graph nodes
+
+    def _hook(self, value: Any, record: Record, hooked: set[int]) -> None:
         if isinstance(value, self._tensor):
             node = value.grad_fn
-            if node is not None:
-                number = node._sequence_nr()
-                if number not in hooked:
-                    hooked.add(number)
-                    if record.generation != self._generation:
-                        self._refresh(record)
-                    node.register_prehook(record.hook)
+            if node is not None and node._sequence_nr() not in hooked:
+                self._hook_node(node, record, hooked)
         elif isinstance(value, (tuple, list)):
             for part in value[:MAX_OUTPUTS]:
                 if part is not None:
@@ -361,24 +261,88 @@ class Labels:
             for part in list(value.values())[:MAX_OUTPUTS]:
                 if part is not None:
                     self._hook(part, record, hooked)
+        elif hasattr(type(value), "__dataclass_fields__"):
+            for part in list(getattr(value, "__dict__", {}).values())[:MAX_OUTPUTS]:
+                if part is not None:
+                    self._hook(part, record, hooked)
 
-    def _backward(self, tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        """`torch.autograd.backward`, told when it begins and ends. Calls it with what it was given."""
+    def _hook_node(self, node: Any, record: Record, hooked: set[int]) -> None:
+        hooked.add(node._sequence_nr())
+        hooks = record.hooks
+        if hooks is None or record.generation != self._generation:
+            hooks = self._hooks_of(record)
+        self._attach(node, hooks)
+
+    def _attach(self, node: Any, hooks: dict[int, Callable[[Any], None]]) -> None:
+        """Has ``hooks`` called before ``node`` runs.
+
+        A tensor carries them there: `_register_hook_dict` hangs the carrier's dictionary on the node,
+        without the handle, the weak references and the dictionary that `register_prehook` makes for
+        each call (0.5 µs instead of 2.5), and only the first gradient is made a Python object when
+        the node is reached.
+        """
+        carrier = self._carrier
+        if carrier is None:
+            node.register_prehook(hooks[0])
+            return
+        with self._carrier_lock:
+            carrier._backward_hooks = hooks
+            node._register_hook_dict(carrier)
+
+    def _wrapped(self, name: str, plain: Callable[..., Any], is_compiling: Callable[[], bool]) -> Callable[..., Any]:
+        """`torch.autograd.backward` or `grad`, told when it begins and ends. Calls it with what it was
+        given."""
+
+        @functools.wraps(plain)
+        def labelled(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            # First of all: a compiler that traces this must find nothing of ours.
+            if is_compiling():
+                return plain(tensors, *args, **kwargs)
+            before = self._before_backward(tensors)
+            try:
+                return plain(tensors, *args, **kwargs)
+            finally:
+                if before is not None:
+                    # A penalty on gradients goes on with its loss; after `backward` nothing is known.
+                    self._set(before if name == "grad" else self._text(None))
+
+        return labelled
+
+    def _before_backward(self, tensors: Any) -> Optional[str]:
+        """The label to go back to; None where none was set. Never raises."""
+        # A backward pass within one (reentrant checkpointing) belongs to the node that began it.
+        if self._tell is _ignore or self._graph_task() >= 0:
+            return None
+        state = self._local.state
+        before = state.current
         try:
-            if self._tell is not _ignore and not self._is_compiling():
-                self._set(self._loss("backward"))
-                self._hook(tensors, self._loss_record, set())
+            self._set(self._loss("backward"))
+            if self.spans is not None:
+                self._wait(tensors, threading.get_ident())
+            self._hook(tensors, self._loss_record, state.hooked)
         except Exception as problem:  # Ours must not become the program's.
             self._give_up(problem)
-        try:
-            return self._plain_backward(tensors, *args, **kwargs)
-        finally:
-            if self._tell is not _ignore and not self._is_compiling():
-                self._set(self._text(None))
+        return before
+
+    def _wait(self, tensors: Any, thread: int) -> None:
+        """The thread that starts a backward pass waits while another runs it, from the first node on."""
+        spans = self.spans
+        assert spans is not None
+
+        def hook(_gradient: Any) -> None:
+            if threading.get_ident() != thread:
+                spans.add_for("", thread)
+
+        for tensor in [tensors] if isinstance(tensors, self._tensor) else list(tensors)[:MAX_OUTPUTS]:
+            node = getattr(tensor, "grad_fn", None)
+            if node is not None:
+                self._attach(node, {0: hook})
 
     def _give_up(self, problem: Exception) -> None:
         self._tell = _ignore
         say(f"allocations are labelled no more: {type(problem).__name__}: {problem}")
+
+    # Hooks on optimizers, and steps
 
     def _before_optimizer(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if self._is_compiling():
@@ -396,11 +360,7 @@ class Labels:
             self._set(self._text(None))
             return
         # What comes now belongs to the next step, whose number its first forward makes current.
-        self.step += 1
-        try:
-            self._set(self._text("data"))
-        finally:
-            self.step -= 1
+        self._set(f'{{"phase":"data","step":{self.step + 1}}}')
 
     def next_step(self, step: Optional[int] = None) -> None:
         """A new step begins."""
@@ -408,31 +368,33 @@ class Labels:
         self.micro_batch = 0
         self._passes = 0
         self._step_is_over = False
-        self._generation += 1
-        self._local.hooked.clear()
-        if not self._local.stack:
+        self._renew()
+        state = self._local.state
+        state.hooked.clear()
+        if not state.stack:
             self._set(self._text("data"))
         if self.on_step is not None:
             self.on_step(self.step)
 
+    # Start and stop
+
     def begin(self) -> None:
         """CUDA has started: from now on there is an allocator to tell."""
         self._tell = self._set_metadata or self.spans.add  # type: ignore[union-attr]
-        self._generation += 1
-        if self._local.current:
-            self._tell(self._local.current)
+        self._renew()
+        current = self._local.state.current
+        if current:
+            self._tell(current)
 
     def attach(self) -> None:
         """Hooks into modules and optimizers."""
         autograd = self.torch.autograd
-        self._plain_backward = autograd.backward
-        backward = self._backward
-
-        @functools.wraps(autograd.backward)
-        def labelled(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            return backward(tensors, *args, **kwargs)
-
-        self._wrapper = autograd.backward = labelled
+        # `grad` only where labels are joined by time: elsewhere its nodes' hooks say all.
+        for name in ("backward",) if self.spans is None else ("backward", "grad"):
+            plain = self._plain[name] = getattr(autograd, name)
+            self._wrappers[name] = self._wrapped(name, plain, self._is_compiling)
+            setattr(autograd, name, self._wrappers[name])
+        self._carrier = _carrier(self.torch)
         modules = self.torch.nn.modules.module
         self._handles.append(modules.register_module_forward_pre_hook(self._before_forward))
         options = {"always_call": True} if _takes(modules.register_module_forward_hook, "always_call") else {}
@@ -454,25 +416,29 @@ class Labels:
     def detach(self) -> None:
         """Stops labelling; nodes hooked so far keep their hooks until their graph is gone."""
         autograd = self.torch.autograd
-        if autograd.backward is self._wrapper:
-            # Else somebody wrapped ours: it stays, and only passes on.
-            autograd.backward = self._plain_backward
+        for name, plain in self._plain.items():
+            if getattr(autograd, name) is self._wrappers[name]:
+                # Else somebody wrapped ours: it stays, and only passes on.
+                setattr(autograd, name, plain)
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         if self._tell is not _ignore:
             self._tell("")
         self._tell = _ignore
-        self._local.current = ""
+        self._local.state.current = ""
 
 
-def _shapes(inputs: Any, tensor: Any) -> list[str]:
-    """Shapes and types of the tensors among a module's positional inputs: ``(8, 512)int64``."""
-    return [
-        f"{tuple(value.shape)}{str(value.dtype).rpartition('.')[2]}"
-        for value in inputs[:8]
-        if isinstance(value, tensor)
-    ]
+def _carrier(torch: Any) -> Any:
+    """A tensor whose hooks a graph node can take over; None where nodes cannot."""
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            carrier = torch.empty(0, device="cpu", requires_grad=True)
+            carrier._backward_hooks = {}
+            carrier.view(0).grad_fn._register_hook_dict(carrier)
+    except (AttributeError, TypeError, RuntimeError):
+        return None
+    return carrier
 
 
 def _ignore(_text: str) -> None:

@@ -152,7 +152,7 @@ class OomWatch:
             except Exception as problem:
                 lines.append(f"no summary: {type(problem).__name__}: {problem}")
             done.set()
-            if snapshot is not None and self.recorder.wants_report:
+            if snapshot is not None and self.recorder.options.report:
                 try:
                     say(
                         f"report: {snapshot.report(path.with_name('report-' + path.stem + '.html'), device_total=whole)}"
@@ -161,7 +161,7 @@ class OomWatch:
                     say(f"no report: {type(problem).__name__}: {problem}")
             finished.set()
 
-        left = self.recorder.oom_budget_s - (time.monotonic() - started)
+        left = self.recorder.options.oom_budget_s - (time.monotonic() - started)
         worker = threading.Thread(target=work, name="gpumemprof-oom", daemon=True)
         worker.start()
         if not done.wait(max(left, 0.0)):
@@ -169,7 +169,7 @@ class OomWatch:
             return
         for line in lines[:9]:
             say(line)
-        left = self.recorder.oom_budget_s - (time.monotonic() - started)
+        left = self.recorder.options.oom_budget_s - (time.monotonic() - started)
         if not finished.wait(max(left, 0.0)):
             say(f"the report takes too long to wait for: gpumemprof report {path}")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from . import _recorder
 from ._native import RecordingError
+from ._options import Options
 from ._recorder import Recorder
 from ._schedule import Schedule
 from ._snapshot import Snapshot, read
@@ -16,20 +18,20 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 
 def enable(
-    out: PathLike = "gpumemprof-runs",
+    out: PathLike = Options.out,
     *,
     model: Any = None,
     optimizer: Any = None,
-    max_entries: int = _recorder.DEFAULT_ENTRIES,
-    stacks: str = "python",
-    schedule: Optional[Schedule] = None,
-    labels: bool = True,
-    on_oom: bool = True,
-    oom_budget_s: float = 20.0,
-    sample_hz: float = 10.0,
-    signal: Optional[Union[int, str]] = None,
-    skip_actions: Optional[list[str]] = None,
-    report: bool = True,
+    max_entries: int = Options.max_entries,
+    stacks: str = Options.stacks,
+    schedule: Optional[Schedule] = Options.schedule,
+    labels: bool = Options.labels,
+    on_oom: bool = Options.on_oom,
+    oom_budget_s: float = Options.oom_budget_s,
+    sample_hz: float = Options.sample_hz,
+    signal: Optional[Union[int, str]] = Options.signal,
+    skip_actions: Optional[Union[str, Sequence[str]]] = Options.skip_actions,
+    report: bool = Options.report,
 ) -> bool:
     """Records from now on, and writes a snapshot and a report if the job runs out of memory.
 
@@ -39,28 +41,18 @@ def enable(
 
     ``out``: where this process's folder goes, made when there is something to write.
     ``max_entries``: events kept, the newest, at about 2 KB of host memory each. ``stacks``:
-    ``"python"``, or ``"all"`` for C++ too at about twice the time per allocation. ``labels``:
-    whether allocations get module, phase and step. ``oom_budget_s``: how long an out-of-memory
-    error may be held up before it goes on its way. ``sample_hz``: how often NVML is asked; 0 never.
-    ``signal``: one that dumps now, as ``"USR1"``.
+    ``"python"``, or ``"all"`` for C++ too at about twice the time per allocation. ``schedule``:
+    which steps. ``labels``: whether allocations get module, phase and step. ``on_oom``: whether
+    out-of-memory errors are watched for. ``oom_budget_s``: how long such an error may be held up
+    before it goes on its way. ``sample_hz``: how often NVML is asked; 0 never. ``signal``: one that
+    dumps now, as ``"USR1"``. ``skip_actions``: what PyTorch 2.11 and later is not to record;
+    ``"lean"`` leaves out the requests of frees, a third of all events. ``report``: whether an
+    out-of-memory error gets its HTML report.
     """
+    options = Options.of(locals())
     if _recorder.current() is not None:
         return True
-    recorder = Recorder(
-        out=out,
-        model=model,
-        optimizer=optimizer,
-        max_entries=max_entries,
-        stacks=stacks,
-        schedule=schedule,
-        labels=labels,
-        on_oom=on_oom,
-        oom_budget_s=oom_budget_s,
-        sample_hz=sample_hz,
-        signal=signal,
-        skip_actions=skip_actions,
-        report=report,
-    )
+    recorder = Recorder(options, model, optimizer)
     if not recorder.start():
         return False
     _recorder.set_current(recorder)
@@ -81,6 +73,15 @@ def dump(name: str = "snapshot") -> Path:
     if recorder is None:
         raise RecordingError("nothing is recorded: call gpumemprof.enable() first, and see what it says")
     return recorder.dump(name)
+
+
+def poll() -> list[dict[str, Any]]:
+    """The devices' memory now, without the history: PyTorch's counters, and where this version has the
+    cheap way (2.11 and later, 0.2 ms) the free bytes by kind. Bytes; None for what is not known."""
+    recorder = _recorder.current()
+    if recorder is None:
+        raise RecordingError("nothing is recorded: call gpumemprof.enable() first, and see what it says")
+    return recorder.poll()
 
 
 class Profile:
@@ -158,6 +159,10 @@ class Profile:
             labels.is_explicit = True
             labels.next_step(step)
 
+    def poll(self) -> list[dict[str, Any]]:
+        """As `gpumemprof.poll`."""
+        return self._recorder.poll()
+
     def snapshot(self) -> Snapshot:
         """What was recorded: the whole, after the end; until now, before it."""
         if self.is_recording and self._recorder.is_recording:
@@ -181,17 +186,17 @@ def profile(
     model: Any = None,
     optimizer: Any = None,
     *,
-    out: PathLike = "gpumemprof-runs",
-    max_entries: int = _recorder.DEFAULT_ENTRIES,
-    stacks: str = "python",
-    schedule: Optional[Schedule] = None,
-    labels: bool = True,
-    on_oom: bool = True,
-    oom_budget_s: float = 20.0,
-    sample_hz: float = 10.0,
-    signal: Optional[Union[int, str]] = None,
-    skip_actions: Optional[list[str]] = None,
-    report: bool = True,
+    out: PathLike = Options.out,
+    max_entries: int = Options.max_entries,
+    stacks: str = Options.stacks,
+    schedule: Optional[Schedule] = Options.schedule,
+    labels: bool = Options.labels,
+    on_oom: bool = Options.on_oom,
+    oom_budget_s: float = Options.oom_budget_s,
+    sample_hz: float = Options.sample_hz,
+    signal: Optional[Union[int, str]] = Options.signal,
+    skip_actions: Optional[Union[str, Sequence[str]]] = Options.skip_actions,
+    report: bool = Options.report,
 ) -> Profile:
     """Records a block of code: ``with gpumemprof.profile(model, optimizer) as prof``.
 
@@ -199,20 +204,4 @@ def profile(
     from the start; without, they are found when they are first used. Call ``prof.step()`` at the
     end of every training step.
     """
-    return Profile(
-        Recorder(
-            out=out,
-            model=model,
-            optimizer=optimizer,
-            max_entries=max_entries,
-            stacks=stacks,
-            schedule=schedule,
-            labels=labels,
-            on_oom=on_oom,
-            oom_budget_s=oom_budget_s,
-            sample_hz=sample_hz,
-            signal=signal,
-            skip_actions=skip_actions,
-            report=report,
-        )
-    )
+    return Profile(Recorder(Options.of(locals()), model, optimizer))

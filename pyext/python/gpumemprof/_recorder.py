@@ -15,58 +15,23 @@ from ._context import describe, devices, outside_pytorch
 from ._files import rank, read_json, run_folder, say, sidecar_path, write_json, write_snapshot
 from ._labels import Labels
 from ._oom import OomWatch
+from ._options import Options
+from ._poll import poll
 from ._schedule import Schedule
 from ._walk import Walker
 
 SCHEMA = "gpumemprof.sidecar/1"
 
-DEFAULT_ENTRIES = 200_000
-"""Events kept. With Python stacks an event takes about 2 KB of host memory, so at most 0.4 GB."""
-MOST_ENTRIES = 5_000_000
-
 
 class Recorder:
     """Records this process until it is stopped."""
 
-    def __init__(
-        self,
-        *,
-        out: Union[str, os.PathLike[str]] = "gpumemprof-runs",
-        model: Any = None,
-        optimizer: Any = None,
-        max_entries: int = DEFAULT_ENTRIES,
-        stacks: str = "python",
-        schedule: Optional[Schedule] = None,
-        labels: bool = True,
-        on_oom: bool = True,
-        oom_budget_s: float = 20.0,
-        sample_hz: float = 10.0,
-        signal: Optional[Union[int, str]] = None,
-        skip_actions: Optional[list[str]] = None,
-        report: bool = True,
-    ) -> None:
-        if not 1 <= max_entries <= MOST_ENTRIES:
-            raise ValueError(
-                f"expected max_entries from 1 to {MOST_ENTRIES}, found {max_entries}: PyTorch keeps "
-                "about 2 KB of host memory per entry"
-            )
-        if stacks not in ("python", "all"):
-            raise ValueError(
-                f"expected stacks 'python' or 'all' (with C++, about twice the time per allocation), found {stacks!r}"
-            )
-        self.out = Path(out)
+    def __init__(self, options: Options, model: Any = None, optimizer: Any = None) -> None:
+        self.options = options
+        self.out = Path(options.out)
+        self.schedule = options.schedule or Schedule()
         self.model = model
         self.optimizers = _as_list(optimizer)
-        self.max_entries = max_entries
-        self.stacks = stacks
-        self.schedule = schedule or Schedule()
-        self.wants_labels = labels
-        self.on_oom = on_oom
-        self.oom_budget_s = oom_budget_s
-        self.sample_hz = sample_hz
-        self.signal = signal
-        self.skip_actions = skip_actions
-        self.wants_report = report
         self.process = os.getpid()
         self.found: Optional[_torch.Support] = None
         self.labels: Optional[Labels] = None
@@ -94,15 +59,15 @@ class Recorder:
             for sentence in found.missing:
                 self._complain(f"not recording: {sentence}")
             return False
-        if self.wants_labels:
-            self.labels = Labels(found.torch, found.set_metadata, self.model)
+        if self.options.labels:
+            self.labels = Labels(found.torch, found.set_metadata, self.model, span_capacity=self.options.max_entries)
             self.labels.before_optimizer = self._before_optimizer
             self.labels.on_step = self._on_step
             for optimizer in self.optimizers:
                 self.labels.optimizers.add(optimizer)
             self.walker = Walker(found.torch)
             self.labels.attach()
-        if self.on_oom:
+        if self.options.on_oom:
             self.watch = OomWatch(self)
             self.watch.attach()
             if self.labels is not None:
@@ -133,8 +98,8 @@ class Recorder:
                 self.labels.begin()
             if self.watch is not None:
                 self.watch.begin()
-            if self.sample_hz > 0:
-                self.sampler = _native.Sampler(interval_s=1.0 / self.sample_hz)
+            if self.options.sample_hz > 0:
+                self.sampler = _native.Sampler(interval_s=1.0 / self.options.sample_hz)
         except Exception as problem:
             self._complain(f"recording is incomplete: {type(problem).__name__}: {problem}")
 
@@ -172,9 +137,9 @@ class Recorder:
         if not self.was_recording:
             _torch.start_history(
                 self.found,
-                max_entries=self.max_entries,
-                stacks=self.stacks,
-                skip_actions=self.skip_actions,
+                max_entries=self.options.max_entries,
+                stacks=self.options.stacks,
+                skip_actions=self.options.skipped,
             )
         self.is_recording = True
 
@@ -200,8 +165,7 @@ class Recorder:
             self._stop_history()
 
     def _models(self) -> list[Any]:
-        roots = [] if self.labels is None else [root() for root in self.labels.roots]
-        return [root for root in roots if root is not None]
+        return [] if self.labels is None else self.labels.names.models()
 
     def _all_optimizers(self) -> list[Any]:
         return [] if self.labels is None else list(self.labels.optimizers)
@@ -248,8 +212,9 @@ class Recorder:
         torch = self.found.torch
         document: dict[str, Any] = {"schema": SCHEMA, "run": describe(torch), "rank": rank()}
         document["recording"] = {
-            "max_entries": self.max_entries,
-            "stacks": self.stacks,
+            "max_entries": self.options.max_entries,
+            "stacks": self.options.stacks,
+            "skip_actions": self.options.skipped,
             "started_by_user": self.was_recording,
             "labels": "none" if self.labels is None else "metadata" if self.labels.spans is None else "spans",
             "missing": self.found.missing,
@@ -257,7 +222,7 @@ class Recorder:
         if self.labels is not None:
             document["step"] = self.labels.step
             document["current"] = self.labels.current()
-            document["batches"] = self.labels.batches_document()
+            document["batches"] = self.labels.batches.document()
             if self.labels.spans is not None:
                 document["labels"], document["spans"] = self.labels.spans.document()
         if self.walker is not None:
@@ -283,12 +248,18 @@ class Recorder:
         """The devices with their counters now."""
         return [] if self.found is None else devices(self.found.torch)
 
+    def poll(self) -> list[dict[str, Any]]:
+        """The devices' memory now, without the history."""
+        if self.found is None or not self.has_cuda:
+            raise _native.RecordingError("CUDA has not started in this process, so there is nothing to ask")
+        return poll(self.found)
+
     # The signal that dumps
 
     def _attach_signal(self) -> None:
-        if self.signal is None:
+        if self.options.signal is None:
             return
-        number = signal_number(self.signal)
+        number = signal_number(self.options.signal)
         if threading.current_thread() is not threading.main_thread():
             self._complain("signals can be handled from the main thread only: none will dump")
             return

@@ -322,7 +322,7 @@ fn outcome_ui(ui: &mut Ui, outcome: &Outcome, is_running: bool, theme: &Theme) {
     });
     if let Some(conf) = &outcome.question.conf {
         ui.horizontal_wrapped(|ui| {
-            let line = environment_line(conf);
+            let line = environment_line(conf, outcome.dialect);
             if ui
                 .button("Copy")
                 .on_hover_text("Copies the line for your shell")

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use profiler_core::allocator::{
-    Capacity, DeviceSimulation, Recording, WhatIf, simulate_recordings,
+    Capacity, DeviceSimulation, Dialect, Recording, WhatIf, simulate_recordings,
 };
 use profiler_core::replay::Curve;
 use profiler_core::snapshot::DeviceId;
@@ -27,6 +27,8 @@ pub struct Question {
 
 /// A finished run.
 pub struct Outcome {
+    /// Whose allocator it is, which names the settings' variable.
+    pub dialect: Dialect,
     /// What was asked.
     pub question: Question,
     /// The run; without its curves, which are below.
@@ -107,11 +109,11 @@ impl Runner {
         for point in std::mem::take(&mut simulation.simulated_curve) {
             reserved.set(point.event.saturating_add(1), point.reserved);
         }
-        simulation.recorded_curve = Vec::new();
         Some(Ok(Arc::new(Outcome {
             question,
             simulation,
             assumptions: simulated.assumptions,
+            dialect: recording.rules.dialect,
             reserved_pyramid: Pyramid::new(&reserved),
             reserved,
         })))

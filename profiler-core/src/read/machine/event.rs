@@ -7,13 +7,20 @@ use crate::snapshot::{Event, Events, StackId, StringId, WarningKind};
 impl Machine {
     /// The row of a trace entry.
     pub(super) fn seal_event(&mut self, start: usize, end: usize) -> Value {
+        // Nothing that makes the row touches the scratch.
+        let pairs = std::mem::take(&mut self.pairs);
+        let value = self.event_of(pairs.get(start..end).unwrap_or(&[]));
+        self.pairs = pairs;
+        value
+    }
+
+    /// The row of a trace entry with these pairs.
+    fn event_of(&mut self, pairs: &[(StringId, Value)]) -> Value {
         let mut event = Event::default();
         let mut unknown_action = None;
         let mut cpp_stack = StackId::EMPTY;
         let mut keys = 0_u64;
-        // Nothing below touches the scratch.
-        let pairs = std::mem::take(&mut self.pairs);
-        for &(key, value) in pairs.get(start..end).unwrap_or(&[]) {
+        for &(key, value) in pairs {
             let Some(word) = Word::of(key) else {
                 self.notes
                     .add_text(WarningKind::UnknownKey, Shape::Event, key);
@@ -62,7 +69,6 @@ impl Machine {
                     .add_text(WarningKind::UnknownKey, Shape::Event, key),
             }
         }
-        self.pairs = pairs;
         event.stack = self.merge_stacks(event.stack, cpp_stack, Shape::Event);
         if let Some(name) = unknown_action {
             self.notes
@@ -96,6 +102,21 @@ impl Machine {
             return Value::None;
         }
         Value::Events { trace, row, len: 1 }
+    }
+
+    /// Whether a dict that is an item of a list and has this key is a trace entry.
+    #[inline]
+    pub(crate) fn tells_an_entry(key: StringId) -> bool {
+        key == Word::Action.id()
+    }
+
+    /// A trace entry with these pairs, read as a whole, that another dict follows: what opening,
+    /// filling and finishing it does.
+    #[inline]
+    pub(crate) fn add_entry(&mut self, pairs: &[(StringId, Value)], fence: usize) -> Value {
+        let value = self.event_of(pairs);
+        self.push_merged(value, fence);
+        value
     }
 
     /// The frames of a dict; those of the C++ side stand in where there are no others (2.0).

@@ -144,6 +144,7 @@ impl Machine {
             settings,
             features: self.features,
             warnings: self.warnings,
+            watches: Vec::new(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Lists: what their items are decides how they are kept.
 
+use super::copies::copies;
 use super::notes::Shape;
 use super::{Fault, MAX_VALUES, Machine, Open, Place, Value};
 use crate::snapshot::{Events, StackId, WarningKind};
@@ -73,6 +74,12 @@ impl Machine {
             }
             _ => None,
         }
+    }
+
+    /// A list of the values from `mark` up, in their place (`LIST`).
+    pub(crate) fn make_list(&mut self, mark: usize) -> Result<(), Fault> {
+        self.wrap(mark, Content::Empty)?;
+        self.append_items(mark + 1, 0)
     }
 
     /// `APPENDS`: the values from `mark` up go into the list below.
@@ -385,53 +392,5 @@ impl Machine {
             }
         }
         Value::Str(self.strings.intern(&text))
-    }
-}
-
-/// How to append the row `at` to the rows `start..end` of an arena of `len` rows.
-struct Copies {
-    start: usize,
-    end: usize,
-    at: usize,
-    /// Whether it already follows.
-    follows: bool,
-    /// Whether the rows are the arena's last, so that a copy of the new one follows them.
-    last: bool,
-}
-
-fn copies(start: u32, end: u32, at: u32, len: usize) -> Copies {
-    Copies {
-        start: start as usize,
-        end: end as usize,
-        at: at as usize,
-        follows: at == end,
-        last: end as usize == len,
-    }
-}
-
-impl Copies {
-    /// How many rows get copied.
-    fn cost(&self) -> u64 {
-        match (self.follows, self.last) {
-            (true, _) => 0,
-            (false, true) => 1,
-            (false, false) => (self.end.saturating_sub(self.start) as u64).saturating_add(1),
-        }
-    }
-
-    /// Copies what must be copied and gives the new range.
-    fn apply<T: Clone>(&self, rows: &mut Vec<T>) -> (u32, u32) {
-        if self.follows {
-            return (self.start as u32, self.end as u32 + 1);
-        }
-        let mut start = self.start;
-        if !self.last {
-            let own = rows.get(self.start..self.end).unwrap_or(&[]).to_vec();
-            start = rows.len();
-            rows.extend(own);
-        }
-        let copy = rows.get(self.at).cloned();
-        rows.extend(copy);
-        (start as u32, rows.len() as u32)
     }
 }

@@ -45,6 +45,28 @@ impl Memo {
         self.set
     }
 
+    /// Whether all ids up to the next one are set: then none above is, and a new entry is one
+    /// more.
+    #[inline]
+    pub(crate) fn is_dense(&self) -> bool {
+        self.set == self.entries.len()
+    }
+
+    /// Stores `value` under the next id of a dense memo.
+    #[inline]
+    pub(crate) fn append(&mut self, value: Value) {
+        let packed = self.pack(value);
+        self.entries.push(packed);
+        self.set += 1;
+    }
+
+    /// The string under `id`, if it is one.
+    #[inline]
+    pub(crate) fn text(&self, id: usize) -> Option<StringId> {
+        let entry = *self.entries.get(id)?;
+        (entry >> TAG_SHIFT == STR).then_some(StringId(entry as u32))
+    }
+
     /// Stores `value` under `id`; true if that replaced an entry. The caller bounds `id`.
     #[inline]
     pub(crate) fn put(&mut self, id: usize, value: Value) -> bool {

@@ -4,6 +4,7 @@ use super::opcode as op;
 use crate::read::ReadError;
 
 /// Bytes with a position.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -58,6 +59,47 @@ impl<'a> Source<'a> {
             }
             None => Err(self.truncated(what)),
         }
+    }
+
+    /// The next byte, if there is one; not read.
+    #[inline]
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// The next byte, if there is one.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    #[inline]
+    fn next_array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let chunk = *self.bytes.get(self.at..)?.first_chunk::<N>()?;
+        self.at += N;
+        Some(chunk)
+    }
+
+    /// The next little-endian number of two bytes, if there are as many.
+    #[inline]
+    pub(super) fn next_u16(&mut self) -> Option<u16> {
+        self.next_array().map(u16::from_le_bytes)
+    }
+
+    /// The next little-endian number of four bytes, if there are as many.
+    #[inline]
+    pub(super) fn next_u32(&mut self) -> Option<u32> {
+        self.next_array().map(u32::from_le_bytes)
+    }
+
+    /// The next `len` bytes, if there are as many.
+    #[inline]
+    pub(super) fn next_bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let bytes = self.bytes.get(self.at..)?.get(..len)?;
+        self.at += len;
+        Some(bytes)
     }
 
     /// The two's complement number in the next `len` bytes, if they are 1 to 8 and at least eight

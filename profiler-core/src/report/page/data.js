@@ -52,6 +52,7 @@ function openDevice(raw) {
     phases: raw.phases,
     ranges: raw.ranges,
     maps: raw.maps,
+    whatIf: raw.what_if && openWhatIf(raw.what_if),
   };
   for (const part of PARTS) device.parts[part] = undelta(raw.parts[part]);
   device.active = device.requested.map((_, row) =>

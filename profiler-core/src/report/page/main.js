@@ -27,6 +27,7 @@ function drawAll() {
   drawMinimap();
   drawMoment();
   drawSegments();
+  drawWhatIf();
 }
 
 on("device", () => {
@@ -37,6 +38,7 @@ on("device", () => {
   chooseMaps();
   drawLegend();
   drawSegments();
+  chooseWhatIf();
 });
 on("view", redraw.timeline);
 on("moment", () => {
@@ -48,6 +50,7 @@ on("theme", () => {
   drawLegend();
   redraw.timeline();
   drawSegments();
+  drawWhatIf();
 });
 
 if (devices.length) {
@@ -63,6 +66,7 @@ if (devices.length) {
   bindFlame();
   bindTable();
   bindSegments();
+  bindWhatIf();
   byId("axis").addEventListener("click", () => {
     setAxis(state.axis === "time" ? "event" : "time");
     byId("axis").textContent = state.axis === "time" ? "Axis: wall clock" : "Axis: events";
@@ -79,6 +83,7 @@ if (devices.length) {
     drawTimeline();
     drawMinimap();
     drawSegments();
+    drawWhatIf();
   })).observe(byId("timeline-section"));
 }
 document.documentElement.dataset.ready = "yes";

@@ -24,8 +24,7 @@ function drawSegments() {
   const rows = layRows(map, perRow);
   canvas.style.height = `${rows.count * (SEGMENT_ROW + SEGMENT_GAP) + 4}px`;
   const { context, width } = sharpContext(canvas);
-  for (const piece of rows.pieces) drawPiece(context, width, piece, perRow);
-  for (const edge of rows.edges) drawEdge(context, width, edge, perRow);
+  segments.shapes = drawRows(context, width, rows, perRow);
   const left = map.left_out ? ` ${count(map.left_out)} smaller segments (${bytes(map.left_out_bytes)}) are not drawn.` : "";
   byId("segments-note").textContent = `${count(map.segments.length)} segments; one row is ${bytes(perRow)}. A segment goes on in the next row where it does not fit.${left}`;
 }
@@ -65,10 +64,18 @@ function extendEdge(edges, segment, row, at, size) {
   else edges.push({ segment, row, at, size });
 }
 
+/** Draws what `layRows` placed; returns the shapes for the pointer. */
+function drawRows(context, width, rows, perRow) {
+  const shapes = rows.pieces.map((piece) => drawPiece(context, width, piece, perRow));
+  for (const edge of rows.edges) drawEdge(context, width, edge, perRow);
+  return shapes;
+}
+
 function pieceColour(use) {
   if (use === -1) return colours.free;
   if (use === -2) return colours.rest;
   if (use === -3) return colours.pending;
+  if (use === -4) return colours.oom;
   return use % 2 === 1 ? colours.pending : allocationColour(use >> 1);
 }
 
@@ -78,7 +85,7 @@ function drawPiece(context, width, piece, perRow) {
   const y = piece.row * (SEGMENT_ROW + SEGMENT_GAP) + 2;
   context.fillStyle = pieceColour(piece.use);
   context.fillRect(x, y, Math.max(0.35, wide - (wide > 3 ? 0.75 : 0)), SEGMENT_ROW);
-  segments.shapes.push({ x, y, wide: Math.max(1, wide), piece });
+  return { x, y, wide: Math.max(1, wide), piece };
 }
 
 function drawEdge(context, width, { row, at, size }, perRow) {
@@ -87,8 +94,9 @@ function drawEdge(context, width, { row, at, size }, perRow) {
   context.strokeRect(x + 0.5, row * (SEGMENT_ROW + SEGMENT_GAP) + 1.5, Math.max(1, (size / perRow) * width - 1.5), SEGMENT_ROW + 1);
 }
 
-function segmentTip(event) {
-  const shape = segments.shapes.find(({ x, y, wide }) =>
+/** Says what is under the pointer in a map of `shapes`. */
+function mapTip(shapes, event) {
+  const shape = shapes.find(({ x, y, wide }) =>
     event.offsetX >= x && event.offsetX < x + wide && event.offsetY >= y && event.offsetY < y + SEGMENT_ROW);
   if (!shape) {
     hideTip();
@@ -97,7 +105,7 @@ function segmentTip(event) {
   const { piece } = shape;
   const { segment } = piece;
   const lines = pieceLines(piece);
-  const kind = `${segment.expandable ? "expandable, " : ""}${segment.kind} segment at 0x${segment.address}, ${bytes(segment.size)}, stream ${segment.stream}, pool (${segment.pool.join(", ")})`;
+  const kind = `${segment.expandable ? "expandable, " : ""}${segment.kind} segment at 0x${segment.address}, ${bytes(segment.size)}, stream ${segment.stream}${segment.pool ? `, pool (${segment.pool.join(", ")})` : ""}`;
   lines.push(make("p", { class: "tip-foot", text: `${kind}; block at offset ${bytes(piece.offset)}` }));
   byId("tip").replaceChildren(...lines);
   placeTip(byId("tip"), event);
@@ -108,6 +116,7 @@ function pieceLines({ use, whole }) {
   if (use === -1) return title("free");
   if (use === -2) return title("in use, by an allocation that is not in this page one by one");
   if (use === -3) return title("waiting for another stream");
+  if (use === -4) return title("for the request that failed in the recording");
   return use % 2 === 1 ? [...title("waiting for another stream"), ...allocationLines(use >> 1, 4)] : allocationLines(use >> 1, 4);
 }
 
@@ -123,6 +132,6 @@ function bindSegments() {
     drawSegments();
   });
   const canvas = byId("segments");
-  canvas.addEventListener("pointermove", segmentTip);
+  canvas.addEventListener("pointermove", (event) => mapTip(segments.shapes, event));
   canvas.addEventListener("pointerleave", hideTip);
 }

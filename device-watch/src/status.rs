@@ -1,0 +1,596 @@
+//! Who holds what, now: NVML's boards and processes joined with what recorded processes say.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::board::{self, Board, BoardSample, InstanceSample, MemorySample, Notes, ProcessSample};
+use crate::identity::{self, Told};
+use crate::nvml::Driver;
+use crate::pulse::{self, Pulse, PulseDevice};
+use crate::sampler::{Series, now_us};
+use crate::visible::{bus_place, is_same_uuid};
+
+/// One look at the machine (schema `gpumemprof.top/1`).
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    /// `gpumemprof.top/1`.
+    pub schema: &'static str,
+    /// When, in microseconds since the Unix epoch.
+    pub time_us: i64,
+    /// The driver's release.
+    pub driver: Option<String>,
+    /// What could not be found out, as sentences.
+    pub notes: Notes,
+    /// The boards, by NVML's number.
+    pub devices: Vec<DeviceStatus>,
+}
+
+/// One board.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DeviceStatus {
+    /// What it is.
+    #[serde(flatten)]
+    pub board: Board,
+    /// Whether it answered; a lost board does not.
+    pub is_lost: bool,
+    /// Its figures.
+    pub now: BoardFigures,
+    /// Its MIG instances' memory.
+    pub instance_memory: Vec<InstanceMemory>,
+    /// Its processes: those that hold most first. None if NVML does not list them.
+    pub processes: Option<Vec<ProcessStatus>>,
+}
+
+/// A MIG instance's memory.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct InstanceMemory {
+    /// Its number on the board.
+    pub index: u32,
+    /// Its memory.
+    #[serde(flatten)]
+    pub memory: MemorySample,
+}
+
+/// A board's figures; None is what NVML refuses.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BoardFigures {
+    /// Its memory.
+    #[serde(flatten)]
+    pub memory: MemorySample,
+    /// Percent of the last interval.
+    pub gpu_utilisation_percent: Option<u32>,
+    /// Percent of the last interval.
+    pub memory_utilisation_percent: Option<u32>,
+    /// Degrees.
+    pub temperature_celsius: Option<u32>,
+    /// Drawn now.
+    pub power_milliwatt: Option<u32>,
+    /// The limit in force.
+    pub power_limit_milliwatt: Option<u32>,
+    /// Of the multiprocessors.
+    pub sm_clock_mhz: Option<u32>,
+    /// Of the memory.
+    pub memory_clock_mhz: Option<u32>,
+    /// What holds the clocks down.
+    pub throttle_reasons: Option<Vec<String>>,
+    /// Since the driver was loaded.
+    pub uncorrected_ecc_errors: Option<u64>,
+    /// Since the driver was loaded.
+    pub corrected_ecc_errors: Option<u64>,
+}
+
+/// One process on one board.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ProcessStatus {
+    /// As NVML says; None for a recorded process that NVML's list does not show under an id of its
+    /// own.
+    pub process: Option<u32>,
+    /// Its program, where that can be looked up.
+    pub name: Option<String>,
+    /// The MIG instance it runs on.
+    pub instance: Option<u32>,
+    /// What NVML counts for it, bytes.
+    pub used_bytes: Option<u64>,
+    /// PyTorch's part, where the process is being recorded.
+    pub pytorch: Option<PytorchStatus>,
+}
+
+/// PyTorch's part of a process's memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PytorchStatus {
+    /// The process's id as it sees itself.
+    pub process: u32,
+    /// How it was told in NVML's list; None: it was not.
+    pub told_by: Option<Told>,
+    /// Its rank.
+    pub rank: u32,
+    /// The step it is in.
+    pub step: Option<i64>,
+    /// How old its counters are.
+    pub age_us: i64,
+    /// Its counters.
+    #[serde(flatten)]
+    pub counters: PulseDevice,
+    /// What the process holds beyond what PyTorch reserved: context, libraries, NCCL. None where
+    /// NVML does not say, or where it was asked while PyTorch was between two counts.
+    pub outside_bytes: Option<u64>,
+}
+
+/// Looks at the machine as often as asked.
+#[derive(Debug)]
+pub struct Watch {
+    driver: Driver,
+    pulses: PathBuf,
+}
+
+impl Watch {
+    /// Opens NVML (from `library`, or else where the loader finds it).
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn open(library: Option<PathBuf>) -> Result<Self, String> {
+        Ok(Self {
+            driver: Driver::open(library)?,
+            pulses: pulse::folder(),
+        })
+    }
+
+    /// What there is now.
+    #[must_use]
+    pub fn look(&self) -> Status {
+        let mut notes = Notes::default();
+        let time_us = now_us();
+        let samples: Vec<Option<BoardSample>> = (self.driver.boards.iter())
+            .map(|board| {
+                board::sample(&self.driver, board, &mut notes)
+                    .map_err(|problem| notes.add(problem))
+                    .ok()
+            })
+            .collect();
+        let pulses = pulse::read(&self.pulses);
+        Status {
+            schema: "gpumemprof.top/1",
+            time_us,
+            driver: self.driver.version.clone(),
+            devices: (self.driver.boards.iter().zip(samples))
+                .map(|(board, sample)| device(board, sample, &pulses, time_us, &identity::name))
+                .collect(),
+            notes,
+        }
+    }
+}
+
+/// One board with its processes. `name` looks a process up.
+fn device(
+    board: &Board,
+    sample: Option<BoardSample>,
+    pulses: &[Pulse],
+    time_us: i64,
+    name: &dyn Fn(u32) -> Option<String>,
+) -> DeviceStatus {
+    let is_lost = sample.is_none();
+    let sample = sample.unwrap_or_default();
+    let processes = processes(board, &sample, pulses, time_us, name);
+    DeviceStatus {
+        board: board.clone(),
+        is_lost,
+        now: BoardFigures {
+            memory: sample.memory,
+            gpu_utilisation_percent: sample.gpu_utilisation_percent,
+            memory_utilisation_percent: sample.memory_utilisation_percent,
+            temperature_celsius: sample.temperature_celsius,
+            power_milliwatt: sample.power_milliwatt,
+            power_limit_milliwatt: sample.power_limit_milliwatt,
+            sm_clock_mhz: sample.sm_clock_mhz,
+            memory_clock_mhz: sample.memory_clock_mhz,
+            throttle_reasons: sample.throttle_reasons,
+            uncorrected_ecc_errors: sample.uncorrected_ecc_errors,
+            corrected_ecc_errors: sample.corrected_ecc_errors,
+        },
+        instance_memory: (sample.instances.iter())
+            .map(|one| InstanceMemory {
+                index: one.index,
+                memory: one.memory,
+            })
+            .collect(),
+        processes,
+    }
+}
+
+/// NVML's list with the recorded processes told in it.
+fn processes(
+    board: &Board,
+    sample: &BoardSample,
+    pulses: &[Pulse],
+    time_us: i64,
+    name: &dyn Fn(u32) -> Option<String>,
+) -> Option<Vec<ProcessStatus>> {
+    let mut all: Vec<ProcessStatus> = listed(sample)
+        .map(|(instance, one)| ProcessStatus {
+            process: Some(one.process),
+            name: name(one.process),
+            instance,
+            used_bytes: one.used_bytes,
+            pytorch: None,
+        })
+        .collect();
+    for pulse in pulses {
+        for counters in &pulse.devices {
+            let Some(place) = place(std::slice::from_ref(board), &counters.key()) else {
+                continue;
+            };
+            let list = place.list(sample).unwrap_or_default();
+            let reserved = counters.reserved_bytes;
+            let told = identity::find(list, pulse.process, pulse.outer_process, reserved);
+            let row = told.and_then(|(process, _)| {
+                (all.iter_mut()).find(|row| row.process == Some(process) && row.pytorch.is_none())
+            });
+            let mut status = PytorchStatus {
+                process: pulse.process,
+                told_by: None,
+                rank: pulse.rank,
+                step: pulse.step,
+                age_us: time_us.saturating_sub(pulse.time_us).max(0),
+                counters: counters.clone(),
+                outside_bytes: None,
+            };
+            match (row, told) {
+                (Some(row), Some((_, how))) => {
+                    status.told_by = Some(how);
+                    status.outside_bytes =
+                        row.used_bytes.and_then(|used| used.checked_sub(reserved));
+                    if how == Told::OnlyCandidate || row.name.is_none() {
+                        row.name.clone_from(&pulse.program);
+                    }
+                    row.pytorch = Some(status);
+                }
+                _ => all.push(ProcessStatus {
+                    process: None,
+                    name: pulse.program.clone(),
+                    instance: place.instance,
+                    used_bytes: None,
+                    pytorch: Some(status),
+                }),
+            }
+        }
+    }
+    if sample.processes.is_none() && all.is_empty() {
+        return None;
+    }
+    let weight = |row: &ProcessStatus| {
+        let reserved = row.pytorch.as_ref().map(|one| one.counters.reserved_bytes);
+        row.used_bytes.or(reserved).unwrap_or(0)
+    };
+    all.sort_by_key(|row| (std::cmp::Reverse(weight(row)), row.process));
+    Some(all)
+}
+
+/// A board's processes, each once: with its MIG instance where that is listed.
+fn listed(sample: &BoardSample) -> impl Iterator<Item = (Option<u32>, &ProcessSample)> {
+    let on_instances = |process: u32| {
+        let mut lists = sample
+            .instances
+            .iter()
+            .filter_map(|one| one.processes.as_ref());
+        lists.any(|list| list.iter().any(|one| one.process == process))
+    };
+    let of_instance = |one: &'_ InstanceSample| one.index;
+    let inside = sample.instances.iter().flat_map(move |one| {
+        let list = one.processes.iter().flatten();
+        list.map(move |process| (Some(of_instance(one)), process))
+    });
+    let outside = sample.processes.iter().flatten();
+    let outside = outside.filter(move |one| !on_instances(one.process));
+    inside.chain(outside.map(|process| (None, process)))
+}
+
+/// What a program knows a device by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct DeviceKey {
+    /// Of the board or the MIG instance, with or without prefix.
+    #[serde(default)]
+    pub uuid: Option<String>,
+    /// Domain, bus and device.
+    #[serde(default)]
+    pub bus: Option<(u32, u32, u32)>,
+}
+
+impl PulseDevice {
+    fn key(&self) -> DeviceKey {
+        DeviceKey {
+            uuid: self.uuid.clone(),
+            bus: self.pci_bus_id.as_deref().and_then(bus_place),
+        }
+    }
+}
+
+/// A board, or an instance of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// NVML's number of the board.
+    pub board: u32,
+    /// The instance on it.
+    pub instance: Option<u32>,
+}
+
+impl Place {
+    /// The processes there; None if NVML does not say.
+    #[must_use]
+    pub fn list(self, sample: &BoardSample) -> Option<&[ProcessSample]> {
+        let on_instance = self.instance.and_then(|index| {
+            let found = sample.instances.iter().find(|one| one.index == index)?;
+            found.processes.as_deref()
+        });
+        on_instance.or(sample.processes.as_deref())
+    }
+
+    /// The memory there.
+    #[must_use]
+    pub fn memory(self, sample: &BoardSample) -> MemorySample {
+        let on_instance = self.instance.and_then(|index| {
+            let found = sample.instances.iter().find(|one| one.index == index)?;
+            Some(found.memory)
+        });
+        on_instance.unwrap_or(sample.memory)
+    }
+}
+
+/// Where a device is: by UUID, else by its place on the bus. Never by number, which
+/// `CUDA_VISIBLE_DEVICES` changes.
+#[must_use]
+pub fn place(boards: &[Board], key: &DeviceKey) -> Option<Place> {
+    if let Some(uuid) = key.uuid.as_deref() {
+        let is_it = |found: &Option<String>| {
+            found
+                .as_deref()
+                .is_some_and(|text| is_same_uuid(text, uuid))
+        };
+        for board in boards {
+            let instance = board.instances.iter().find(|one| is_it(&one.uuid));
+            if instance.is_some() || is_it(&board.uuid) {
+                // A process that names a split board by its own UUID runs on the only instance
+                // there is, if there is one.
+                let only = match board.instances.as_slice() {
+                    [only] => Some(only.index),
+                    _ => None,
+                };
+                return Some(Place {
+                    board: board.index,
+                    instance: instance.map(|one| one.index).or(only),
+                });
+            }
+        }
+    }
+    let bus = key.bus?;
+    let is_there = |board: &&Board| board.pci_bus_id.as_deref().and_then(bus_place) == Some(bus);
+    let board = boards.iter().find(is_there)?;
+    Some(Place {
+        board: board.index,
+        instance: None,
+    })
+}
+
+/// A device as PyTorch describes it to us.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct TorchDevice {
+    /// PyTorch's number.
+    pub device: i32,
+    /// How it is known.
+    #[serde(flatten)]
+    pub key: DeviceKey,
+    /// What the allocator had reserved when asked.
+    pub reserved_bytes: u64,
+}
+
+/// What lies outside PyTorch on one of this process's devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outside {
+    /// PyTorch's number of the device.
+    pub device: i32,
+    /// NVML's number of its board.
+    pub board: u32,
+    /// The MIG instance.
+    pub instance: Option<u32>,
+    /// Of the board or instance.
+    #[serde(flatten)]
+    pub memory: MemorySample,
+    /// What PyTorch had reserved.
+    pub pytorch_reserved_bytes: u64,
+    /// This process in NVML's list; None if it cannot be told.
+    pub process: Option<u32>,
+    /// How it was told.
+    pub told_by: Option<Told>,
+    /// What NVML counts for this process.
+    pub process_used_bytes: Option<u64>,
+    /// The same without what PyTorch reserved: context, libraries, NCCL. None where NVML does not
+    /// say, or where it was asked while PyTorch was between two counts.
+    pub process_outside_bytes: Option<u64>,
+    /// The other processes; None if this one cannot be told from them.
+    pub others: Option<Vec<NamedProcess>>,
+    /// All of NVML's list.
+    pub processes: Option<Vec<ProcessSample>>,
+    /// When NVML was asked, in microseconds since the Unix epoch.
+    pub time_us: i64,
+    /// When it had answered.
+    pub until_us: i64,
+}
+
+/// Another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamedProcess {
+    /// As NVML says.
+    pub process: u32,
+    /// What it holds.
+    pub used_bytes: Option<u64>,
+    /// Its program, where that can be looked up.
+    pub name: Option<String>,
+}
+
+/// What lies outside PyTorch on each of this process's devices, by the newest sample of `series`.
+/// Devices whose board cannot be told are left out.
+#[must_use]
+pub fn outside(series: &Series, devices: &[TorchDevice]) -> Vec<Outside> {
+    let Some(newest) = series.samples.back() else {
+        return Vec::new();
+    };
+    let of = |device: &TorchDevice| {
+        let place = place(&series.boards, &device.key)?;
+        let sample = newest.boards.iter().find(|one| one.index == place.board)?;
+        let list = place.list(sample);
+        let told = list.and_then(|list| {
+            identity::find(
+                list,
+                series.process,
+                series.outer_process,
+                device.reserved_bytes,
+            )
+        });
+        let own = told.and_then(|(process, _)| list?.iter().find(|one| one.process == process));
+        let used = own.and_then(|own| own.used_bytes);
+        let others = own.zip(list).map(|(own, list)| {
+            let others = list.iter().filter(|one| one.process != own.process);
+            others
+                .map(|one| NamedProcess {
+                    process: one.process,
+                    used_bytes: one.used_bytes,
+                    name: identity::name(one.process),
+                })
+                .collect()
+        });
+        Some(Outside {
+            device: device.device,
+            board: place.board,
+            instance: place.instance,
+            memory: place.memory(sample),
+            pytorch_reserved_bytes: device.reserved_bytes,
+            process: told.map(|(process, _)| process),
+            told_by: told.map(|(_, how)| how),
+            process_used_bytes: used,
+            process_outside_bytes: used.and_then(|used| used.checked_sub(device.reserved_bytes)),
+            others,
+            processes: list.map(<[ProcessSample]>::to_vec),
+            time_us: newest.time_us,
+            until_us: newest.until_us,
+        })
+    };
+    devices.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn board() -> Board {
+        Board {
+            uuid: Some("GPU-aa".to_owned()),
+            pci_bus_id: Some("00000000:18:00.0".to_owned()),
+            ..Board::default()
+        }
+    }
+
+    fn process(process: u32, gib: u64) -> ProcessSample {
+        ProcessSample {
+            process,
+            used_bytes: Some(gib * GIB),
+        }
+    }
+
+    fn pulse(process: u32, reserved_gib: u64) -> Pulse {
+        Pulse {
+            process,
+            program: Some("train.py".to_owned()),
+            devices: vec![PulseDevice {
+                uuid: Some("aa".to_owned()),
+                reserved_bytes: reserved_gib * GIB,
+                ..PulseDevice::default()
+            }],
+            ..Pulse::default()
+        }
+    }
+
+    fn rows(sample: &BoardSample, pulses: &[Pulse]) -> Vec<ProcessStatus> {
+        let name = |process: u32| (process < 100).then(|| format!("p{process}"));
+        device(&board(), Some(sample.clone()), pulses, 0, &name)
+            .processes
+            .unwrap()
+    }
+
+    #[test]
+    fn recorded_processes_are_told_and_split() {
+        let sample = BoardSample {
+            processes: Some(vec![process(7, 1), process(8, 5), process(4000, 2)]),
+            ..BoardSample::default()
+        };
+        let rows = rows(&sample, &[pulse(8, 4), pulse(9, 6)]);
+        let ids: Vec<_> = rows.iter().map(|row| row.process).collect();
+        assert_eq!(ids, [None, Some(8), Some(4000), Some(7)]);
+        let split = rows[1].pytorch.as_ref().unwrap();
+        assert_eq!(
+            (split.outside_bytes, split.told_by),
+            (Some(GIB), Some(Told::ProcessId))
+        );
+        assert_eq!(rows[1].name.as_deref(), Some("p8"));
+        // Process 9 says it has reserved more than anybody holds: shown, but not told in the list.
+        let lost = rows[0].pytorch.as_ref().unwrap();
+        assert_eq!(
+            (lost.process, lost.told_by, lost.outside_bytes),
+            (9, None, None)
+        );
+        assert_eq!(rows[2].name, None);
+    }
+
+    #[test]
+    fn without_a_list_recorded_processes_are_still_shown() {
+        let sample = BoardSample::default();
+        assert_eq!(
+            device(&board(), Some(sample.clone()), &[], 0, &|_| None).processes,
+            None
+        );
+        assert_eq!(rows(&sample, &[pulse(8, 4)])[0].used_bytes, None);
+    }
+
+    #[test]
+    fn instances_have_their_own_lists() {
+        let mut split = board();
+        split.is_mig = true;
+        split.instances = vec![board::Instance {
+            index: 2,
+            uuid: Some("MIG-bb".to_owned()),
+            ..board::Instance::default()
+        }];
+        let key = DeviceKey {
+            uuid: Some("bb".to_owned()),
+            bus: None,
+        };
+        let found = place(std::slice::from_ref(&split), &key).unwrap();
+        assert_eq!((found.board, found.instance), (0, Some(2)));
+        let sample = BoardSample {
+            processes: Some(vec![process(7, 1), process(8, 2)]),
+            instances: vec![InstanceSample {
+                index: 2,
+                processes: Some(vec![process(8, 2)]),
+                ..InstanceSample::default()
+            }],
+            ..BoardSample::default()
+        };
+        assert_eq!(found.list(&sample).unwrap().len(), 1);
+        let places: Vec<_> = listed(&sample).map(|(at, one)| (at, one.process)).collect();
+        assert_eq!(places, [(Some(2), 8), (None, 7)]);
+    }
+
+    #[test]
+    fn boards_are_found_by_uuid_then_by_bus() {
+        let key = |uuid: Option<&str>, bus| DeviceKey {
+            uuid: uuid.map(str::to_owned),
+            bus,
+        };
+        let boards = [board()];
+        assert!(place(&boards, &key(Some("GPU-AA"), None)).is_some());
+        assert!(place(&boards, &key(Some("ab"), Some((0, 0x18, 0)))).is_some());
+        assert!(place(&boards, &key(Some("ab"), Some((1, 0x18, 0)))).is_none());
+        assert!(place(&boards, &key(None, None)).is_none());
+    }
+}

@@ -1,0 +1,123 @@
+"""The modules' names, and the labels made of them."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from typing import Any, Callable, Optional
+
+WRAPPERS = frozenset(
+    [
+        "CheckpointWrapper",
+        "DataParallel",
+        "DistributedDataParallel",
+        "FullyShardedDataParallel",
+        "OptimizedModule",
+    ]
+)
+"""Modules that only wrap another: their child takes their place in the path."""
+
+
+class Record:
+    """One module: its name, and its labels for one generation (step and micro-batch)."""
+
+    __slots__ = ("_backward", "_forward", "extra", "forward", "generation", "hooks", "name", "ref")
+
+    def __init__(self, ref: Optional[weakref.ref[Any]], name: str, extra: dict[str, Any]) -> None:
+        self.ref = ref
+        self.name = name
+        self.extra = extra
+        self.generation = -1
+        self.forward = ""
+        self.hooks: Optional[dict[int, Callable[[Any], None]]] = None
+        """What is called when the backward pass reaches the module: one hook, in the form in which a
+        graph node takes it. None until one is needed."""
+        self.forget_text()
+
+    def forget_text(self) -> None:
+        """What the record says has changed."""
+        self.generation = -1
+        self._forward = ""
+        self._backward = ""
+
+    def head(self, phase: str) -> str:
+        """The label's part that stays from step to step, without its end."""
+        if not self._forward:
+            head = json.dumps({"module": self.name, **self.extra}, separators=(",", ":"))[:-1]
+            self._forward = f'{head},"phase":"forward",'
+            self._backward = f'{head},"phase":"backward",'
+        return self._forward if phase == "forward" else self._backward
+
+
+class Names:
+    """Every module that was seen, with its full name."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, Record] = {}
+        """By the module's id."""
+        self.roots: list[weakref.ref[Any]] = []
+
+    def add_root(self, model: Any) -> None:
+        """Names every module of ``model``."""
+        prefix = ""
+        known = [root() for root in self.roots]
+        if any(root is not None for root in known):
+            inside = {id(module) for module in model.modules()}
+            contains_first = known[0] is not None and id(known[0]) in inside
+            prefix = "" if contains_first else type(model).__name__
+        if prefix == "":
+            self.roots.insert(0, weakref.ref(model))
+        else:
+            self.roots.append(weakref.ref(model))
+        self._name(model, prefix, type(model).__name__)
+
+    def _name(self, module: Any, path: str, root: str) -> None:
+        pending = [(module, path, "")]
+        seen: set[int] = set()
+        while pending:
+            module, path, wrapper = pending.pop()
+            if id(module) in seen:
+                record = self.records[id(module)]
+                shared = record.extra.setdefault("shared", [])
+                if len(shared) < 8:
+                    shared.append(path)
+                    record.forget_text()
+                continue
+            seen.add(id(module))
+            kind = type(module).__name__
+            is_wrapper = kind in WRAPPERS or kind.startswith("FSDP")
+            self._add(module, path or root, {"wrapper": kind} if is_wrapper else {})
+            children = list(module.named_children())
+            passes_through = kind in WRAPPERS and len(children) == 1
+            for name, child in reversed(children):
+                inner = path if passes_through else f"{path}.{name}" if path else name
+                pending.append((child, inner, kind))
+
+    def _add(self, module: Any, name: str, extra: dict[str, Any]) -> Record:
+        key = id(module)
+        records = self.records
+
+        def forget(_: Any) -> None:
+            records.pop(key, None)
+
+        record = Record(weakref.ref(module, forget), name, extra)
+        records[key] = record
+        return record
+
+    def find(self, module: Any, parent: Optional[Record]) -> Record:
+        """The record of a module not seen before."""
+        if parent is not None:
+            if _is_compiled(module):
+                # What a compiler made of the parent, or of a part of it, as a whole.
+                return self._add(module, parent.name, {**parent.extra, "compiled": True})
+            return self._add(module, f"{parent.name}.{type(module).__name__}", {})
+        self.add_root(module)
+        return self.records[id(module)]
+
+    def models(self) -> list[Any]:
+        """The outermost modules that are still there."""
+        return [model for model in (root() for root in self.roots) if model is not None]
+
+
+def _is_compiled(module: Any) -> bool:
+    return any(kind.__module__ == "torch.fx.graph_module" for kind in type(module).__mro__)

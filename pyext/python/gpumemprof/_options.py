@@ -1,0 +1,70 @@
+"""The options of a recording: named, explained and checked once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Optional, Union
+
+from ._schedule import Schedule
+
+MOST_ENTRIES = 5_000_000
+
+LEAN_ACTIONS = ("free_requested", "snapshot")
+"""What ``skip_actions="lean"`` leaves out: about a third of the events. Every free is recorded still,
+as completed; how long it waited for other streams, and its stack, are not."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to record. The same for `enable`, `profile` and ``gpumemprof run``."""
+
+    out: Union[str, os.PathLike[str]] = "gpumemprof-runs"
+    """Where this process's folder goes, made when there is something to write."""
+    max_entries: int = 200_000
+    """Events kept, the newest. With Python stacks an event takes about 2 KB of host memory, so these
+    take at most 0.4 GB."""
+    stacks: str = "python"
+    """``"python"``, or ``"all"`` for C++ frames too at about twice the time per allocation."""
+    schedule: Optional[Schedule] = None
+    """Which steps; None for all."""
+    labels: bool = True
+    """Whether allocations get module, phase and step."""
+    on_oom: bool = True
+    """Whether out-of-memory errors are watched for."""
+    oom_budget_s: float = 20.0
+    """How long such an error may be held up before it goes on its way."""
+    sample_hz: float = 10.0
+    """How often NVML is asked; 0 never."""
+    signal: Optional[Union[int, str]] = None
+    """A signal that dumps now, as ``"USR1"``."""
+    skip_actions: Optional[Union[str, Sequence[str]]] = None
+    """Actions that PyTorch (2.11 and later) is not to record, or ``"lean"``: see `LEAN_ACTIONS`."""
+    report: bool = True
+    """Whether an out-of-memory error gets its HTML report."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_entries <= MOST_ENTRIES:
+            raise ValueError(
+                f"expected max_entries from 1 to {MOST_ENTRIES}, found {self.max_entries}: PyTorch keeps "
+                "about 2 KB of host memory per entry"
+            )
+        if self.stacks not in ("python", "all"):
+            raise ValueError(
+                "expected stacks 'python' or 'all' (with C++, about twice the time per allocation), "
+                f"found {self.stacks!r}"
+            )
+
+        if isinstance(self.skip_actions, str) and self.skip_actions != "lean":
+            raise ValueError(f"expected skip_actions as a list of actions or 'lean', found {self.skip_actions!r}")
+
+    @property
+    def skipped(self) -> list[str]:
+        """The actions that are not to be recorded."""
+        return list(LEAN_ACTIONS if self.skip_actions == "lean" else self.skip_actions or ())
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """The options among ``given``: a call's own arguments."""
+        return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
