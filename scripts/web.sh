@@ -15,3 +15,6 @@ fi
 cargo build --locked --profile web --target "$target" -p gpumemprof-viewer
 cargo run --locked --quiet --release --manifest-path viewer/web/Cargo.toml \
     --target-dir target/viewer-page -- "target/$target/web/gpumemprof-viewer.wasm" "$page"
+if [ -x .venv/bin/pytest ] && command -v chromium >/dev/null; then
+    GPUMEMPROF_VIEWER_PAGE="$PWD/$page" .venv/bin/python -m pytest --quiet tests/browser/test_viewer_page.py
+fi

@@ -108,7 +108,7 @@ fn open(path: &std::path::Path) -> (Duration, Duration) {
     let mut viewer = Viewer::new(&context);
     frame(&context, &mut viewer, None);
     let clock = Instant::now();
-    viewer.open_paths([path.clone()]);
+    viewer.open_paths([path.to_owned()]);
     while viewer.tracks.first().is_none_or(|it| it.drawn().is_none()) {
         frame(&context, &mut viewer, None);
         std::thread::sleep(Duration::from_millis(1));

@@ -153,6 +153,20 @@ impl Theme {
     }
 }
 
+/// Has `context` write in these colours and sizes: egui's own are paler and its small text is
+/// smaller than many can read.
+pub fn apply(context: &egui::Context) {
+    for (mode, theme) in [(egui::Theme::Dark, &DARK), (egui::Theme::Light, &LIGHT)] {
+        context.style_mut_of(mode, |style| {
+            let small = egui::FontId::proportional(SMALL_TEXT);
+            style.text_styles.insert(egui::TextStyle::Small, small);
+            style.visuals.widgets.noninteractive.fg_stroke.color = theme.text;
+            style.visuals.widgets.inactive.fg_stroke.color = theme.text;
+            style.visuals.weak_text_color = Some(theme.weak_text);
+        });
+    }
+}
+
 /// Height of one lane of annotations, in points.
 pub const LANE_HEIGHT: f32 = 16.0;
 /// Height of the overview strip, in points.

@@ -328,7 +328,7 @@ fn every_pane_shows() {
         viewer(&app).selection.moment,
         viewer(&app).tracks[0].prepared().ooms[0]
     );
-    press(&mut app, Key::Num6);
+    press(&mut app, Key::Num7);
     app.get_by_label("Allocator settings");
 }
 
@@ -666,4 +666,115 @@ fn the_best_settings_are_searched_and_tried() {
     settle_what_if(&mut app);
     let outcome = viewer(&app).what_if.outcome().unwrap();
     assert_eq!(outcome.question.conf.as_deref(), Some(conf));
+}
+
+#[test]
+fn a_draft_comes_before_the_whole_document() {
+    let Some(path) = common::real(SAMPLE) else {
+        return;
+    };
+    let loading =
+        gpumemprof_viewer::load::Loading::start(gpumemprof_viewer::load::Origin::Path(path), || {});
+    let began = Instant::now();
+    let mut documents = Vec::new();
+    while documents.len() < 2 {
+        documents.extend(loading.result().map(Result::unwrap));
+        assert!(began.elapsed() < Duration::from_secs(120), "not opened");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (draft, whole) = (&documents[0], &documents[1]);
+    assert!(!draft.is_attributed && whole.is_attributed);
+    assert!(draft.is_same_reading(whole));
+    // Colours by line and the numbers of stacks do not change when the whole document comes.
+    let colours = |document| {
+        gpumemprof_viewer::prepare::KeyColumn::new(document, 0, KeyKind::Site).of_allocation
+    };
+    assert_eq!(colours(draft), colours(whole));
+    assert!(draft.lanes[0].lane("steps").is_none());
+    assert!(whole.lanes[0].lane("steps").is_some());
+}
+
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn dropped_files_open_side_by_side() {
+    let names = [
+        SAMPLE,
+        "late-start-torch-2.6.pickle",
+        "two-devices.pickle.gz",
+    ];
+    let paths: Vec<PathBuf> = names.iter().filter_map(|name| common::real(name)).collect();
+    let mut app = window();
+    app.step();
+    for path in &paths {
+        let file = std::sync::Arc::new(Dropped(path.clone()));
+        app.input_mut().dropped_files.push(file);
+    }
+    settle(&mut app);
+    assert_eq!(viewer(&app).tracks.len(), paths.len());
+    for track in &viewer(&app).tracks {
+        let (drawn, _) = track.drawn().expect("each has its picture");
+        let replay = track.replay();
+        let highest = drawn
+            .picture
+            .moments
+            .iter()
+            .map(|&moment| replay.requested.at(moment));
+        // At any height of the track the picture has its true peak.
+        assert_eq!(highest.max(), Some(replay.requested.peak().1));
+    }
+}
+
+#[test]
+fn the_report_is_saved() {
+    let Some(mut app) = sample() else { return };
+    let folder = Folder::new("report");
+    let path = folder.0.join("report.html");
+    viewer_mut(&mut app).run(Command::ExportHtml);
+    app.run_steps(2);
+    app.get_by_label("Path").focus();
+    app.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    app.run_steps(2);
+    app.get_by_label("Path").type_text(path.to_str().unwrap());
+    app.run_steps(2);
+    app.get_by_label("Save").click();
+    let began = Instant::now();
+    loop {
+        app.step();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        if text.trim_end().ends_with("</html>") {
+            assert!(text.contains("oom-variable-length.pickle"));
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "not written");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // What cannot be written is told.
+    let nowhere = folder.0.join("not there").join("report.html");
+    viewer_mut(&mut app).run(Command::ExportHtml);
+    app.run_steps(2);
+    app.get_by_label("Path").focus();
+    app.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    app.run_steps(2);
+    app.get_by_label("Path")
+        .type_text(nowhere.to_str().unwrap());
+    app.run_steps(2);
+    app.get_by_label("Save").click();
+    let began = Instant::now();
+    while viewer(&app).failures.is_empty() {
+        app.step();
+        assert!(began.elapsed() < Duration::from_secs(60), "not told");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

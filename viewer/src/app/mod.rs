@@ -89,6 +89,7 @@ impl Viewer {
     /// A viewer without a file.
     #[must_use]
     pub fn new(context: &egui::Context) -> Self {
+        crate::tokens::apply(context);
         Self {
             context: context.clone(),
             tracks: Vec::new(),
@@ -139,6 +140,12 @@ impl Viewer {
         self.loading.is_empty()
             && self.tracks.iter().all(Track::is_settled)
             && !self.narrowed.iter().any(Asked::is_busy)
+            && !self.map.is_busy()
+            && !self.flame.is_busy()
+            && !self.fragmentation.is_busy()
+            && !self.oom.is_busy()
+            && !self.what_if.is_busy()
+            && !self.details.is_busy()
     }
 
     /// Shows one frame.

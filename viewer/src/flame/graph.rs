@@ -1,9 +1,10 @@
 //! The flame graph: callers above, callees below, as wide as the bytes they hold.
 
-use egui::{Align2, Color32, FontId, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
+use egui::{Color32, FontId, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 use profiler_core::attribution::{FlameGraph, FlameNode, FrameOrigin};
 use profiler_core::units;
 
+use crate::text::elided;
 use crate::tokens::{
     CATEGORICAL, FLAME_ROW_HEIGHT, MIN_TEXT_WIDTH, SMALL_TEXT, Theme, shade, text_on,
 };
@@ -112,8 +113,11 @@ fn box_ui(ui: &Ui, node: &FlameNode, rect: Rect, is_hovered: bool, theme: &Theme
             &node.label
         };
         let font = FontId::proportional(SMALL_TEXT);
-        let at = rect.left_center() + vec2(3.0, 0.0);
-        painter.text(at, Align2::LEFT_CENTER, text, font, text_on(fill));
+        let color = text_on(fill);
+        if let Some(text) = elided(&painter, text, &font, color, rect.width() - 6.0) {
+            let at = rect.left_center() + vec2(3.0, -text.size().y / 2.0);
+            painter.galley(at, text, color);
+        }
     }
 }
 

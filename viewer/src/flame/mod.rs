@@ -85,6 +85,12 @@ impl FlamePane {
         }
     }
 
+    /// Whether something is being worked out for it.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.asked.is_busy()
+    }
+
     /// Shows the pane; a click narrows every pane to what was clicked.
     pub fn ui(&mut self, ui: &mut Ui, subject: Subject, kept: Kept, selection: &mut Selection) {
         ui.horizontal(|ui| {

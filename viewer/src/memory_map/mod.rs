@@ -39,6 +39,12 @@ impl MapPane {
         }
     }
 
+    /// Whether something is being worked out for it.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.asked.is_busy()
+    }
+
     /// Shows the map at the chosen moment; a click chooses the block's allocation.
     pub fn ui(&mut self, ui: &mut Ui, subject: Subject, kept: Kept, selection: &mut Selection) {
         let theme = Theme::of(ui.visuals());

@@ -52,6 +52,12 @@ impl DetailsPane {
         }
     }
 
+    /// Whether something is being worked out for it.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.asked.is_busy()
+    }
+
     /// Shows the pane.
     pub fn ui(&mut self, ui: &mut Ui, subject: &Subject, selection: &mut Selection) {
         let Some(replay) = subject.replay() else {

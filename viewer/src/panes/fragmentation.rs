@@ -107,6 +107,12 @@ impl FragmentationPane {
         }
     }
 
+    /// Whether something is being worked out for it.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.asked.is_busy() || self.moment.is_busy()
+    }
+
     /// Shows the pane.
     pub fn ui(&mut self, ui: &mut Ui, subject: Subject, selection: &mut Selection) {
         let theme = Theme::of(ui.visuals());

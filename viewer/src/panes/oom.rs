@@ -37,6 +37,12 @@ impl OomPane {
         }
     }
 
+    /// Whether something is being worked out for it.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.asked.is_busy()
+    }
+
     /// Shows the pane; gives the moment to go to, if one was asked for.
     pub fn ui(&mut self, ui: &mut Ui, subject: Subject) -> Option<Moment> {
         let theme = Theme::of(ui.visuals());

@@ -4,13 +4,14 @@ mod csv;
 mod row;
 
 use egui::{Align2, FontId, Key, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2};
-use profiler_core::replay::AllocationId;
+use profiler_core::replay::{AllocationId, Moment};
 
 pub use csv::{MAX_CSV_ROWS, write_csv};
 pub use row::cell;
 
 use crate::ask::Subject;
 use crate::narrow::{Column, Narrowed, Sort};
+use crate::text::elided;
 use crate::tokens::{ROW_HEIGHT, SMALL_TEXT, Theme};
 
 /// Where the table is scrolled to and how it is sorted.
@@ -30,21 +31,30 @@ pub struct TableState {
 }
 
 /// Widths of the columns in points; the last takes what is left.
-const WIDTHS: [f32; 9] = [118.0, 92.0, 92.0, 84.0, 84.0, 92.0, 50.0, 110.0, 190.0];
+const WIDTHS: [f32; 9] = [116.0, 90.0, 90.0, 84.0, 84.0, 92.0, 54.0, 110.0, 190.0];
+/// The columns that hold moments: as wide as the recording's last one needs.
+const MOMENTS: std::ops::Range<usize> = 3..5;
+/// Points that a digit or a space between groups of them takes, and what is around a number.
+const DIGIT_WIDTH: f32 = 7.4;
+const AROUND_NUMBER: f32 = 14.0;
 /// How many of them, from the left, hold numbers: those never shrink, because a number that is
 /// cut off reads as another number.
 const NUMBERS: usize = 7;
 /// What is left for the last column at least, in points: columns of text shrink for it.
-const LAST_WIDTH: f32 = 200.0;
+const LAST_WIDTH: f32 = 180.0;
 
-/// Each column's width in a table as wide as `all`.
-fn widths(all: f32) -> [f32; 10] {
-    let mut out = [0.0; 10];
-    let (numbers, texts) = WIDTHS.split_at(NUMBERS);
+/// Each column's width in a table as wide as `all`, of a recording with the final moment `last`.
+fn widths(all: f32, last: Moment) -> [f32; 10] {
+    let mut columns = WIDTHS;
+    let digits = crate::text::count(u64::from(last)).chars().count() as f32;
+    let moment = (digits * DIGIT_WIDTH + AROUND_NUMBER).max(60.0);
+    columns[MOMENTS].fill(moment);
+    let (numbers, texts) = columns.split_at(NUMBERS);
     let fixed: f32 = numbers.iter().sum();
     let wanted: f32 = texts.iter().sum();
     let scale = ((all - fixed - LAST_WIDTH) / wanted).clamp(0.3, 1.0);
-    for (at, (out, width)) in out.iter_mut().zip(WIDTHS).enumerate() {
+    let mut out = [0.0; 10];
+    for (at, (out, width)) in out.iter_mut().zip(columns).enumerate() {
         *out = if at < NUMBERS { width } else { width * scale };
     }
     out[9] = (all - fixed - wanted * scale).max(0.0);
@@ -63,7 +73,8 @@ pub fn table_ui(
     selected: Option<AllocationId>,
 ) -> Option<AllocationId> {
     let theme = Theme::of(ui.visuals());
-    header_ui(ui, state);
+    let last = subject.prepared().map_or(0, |prepared| prepared.last);
+    header_ui(ui, state, last);
     let Some(narrowed) = narrowed else {
         ui.spinner();
         return None;
@@ -82,7 +93,7 @@ pub fn table_ui(
     state.first = state.first.min(last_first);
     let bar_width = BAR_WIDTH;
     let mut clicked = None;
-    for (line, &row) in rows.iter().skip(state.first).take(visible + 1).enumerate() {
+    for (line, &row) in rows.iter().skip(state.first).take(visible).enumerate() {
         let top = area.top() + line as f32 * ROW_HEIGHT;
         let rect = Rect::from_min_size(
             pos2(area.left(), top),
@@ -115,44 +126,72 @@ pub fn table_ui(
     clicked
 }
 
-fn header_ui(ui: &mut Ui, state: &mut TableState) {
-    let spacing = ui.spacing().item_spacing;
-    let widths = widths(ui.available_width() - BAR_WIDTH);
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 0.0;
-        for (index, column) in Column::ALL.into_iter().enumerate() {
-            let is_sorted = state.sort.column == column;
-            let arrow = match (is_sorted, state.sort.descending) {
-                (false, _) => "",
-                (true, false) => " 1–9",
-                (true, true) => " 9–1",
+fn header_ui(ui: &mut Ui, state: &mut TableState, last: Moment) {
+    let size = vec2(ui.available_width(), 18.0);
+    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+    let widths = widths(rect.width() - BAR_WIDTH, last);
+    let font = FontId::proportional(SMALL_TEXT + 1.0);
+    let mut left = rect.left();
+    for (index, column) in Column::ALL.into_iter().enumerate() {
+        let width = widths.get(index).copied().unwrap_or(0.0);
+        let place = Rect::from_min_size(pos2(left, rect.top()), vec2(width, rect.height()));
+        left += width;
+        let is_sorted = state.sort.column == column;
+        let id = ui.scope_id().with(("head", index));
+        let response = ui.interact(place, id, Sense::click());
+        let label = format!("Sort by {}", column.title());
+        response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
+        let color = if response.hovered() || is_sorted {
+            ui.visuals().strong_text_color()
+        } else {
+            ui.visuals().text_color()
+        };
+        let arrow = if is_sorted { ARROW_WIDTH } else { 0.0 };
+        let room = width - 10.0 - arrow;
+        if let Some(text) = elided(ui.painter(), column.title(), &font, color, room) {
+            let y = place.center().y - text.size().y / 2.0;
+            let x = if index < NUMBERS {
+                place.right() - 6.0 - arrow - text.size().x
+            } else {
+                place.left() + 4.0
             };
-            let text = egui::RichText::new(format!("{}{arrow}", column.title()))
-                .size(12.0)
-                .strong();
-            let width = widths.get(index).copied().unwrap_or(0.0);
-            let button = egui::Button::new(text)
-                .frame(false)
-                .min_size(vec2(width, 18.0));
-            let label = format!("Sort by {}", column.title());
-            let response = ui
-                .add_sized([width, 18.0], button.truncate())
-                .on_hover_text(&label);
-            response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &label));
-            if response.clicked() {
-                // Sizes and lifetimes are wanted largest first.
-                let first = !matches!(column, Column::Address | Column::Born | Column::Died);
-                let descending = if is_sorted {
-                    !state.sort.descending
-                } else {
-                    first
-                };
-                state.sort = Sort { column, descending };
-                state.first = 0;
+            if is_sorted {
+                let at = pos2(
+                    x + text.size().x + ARROW_WIDTH / 2.0 + 1.0,
+                    place.center().y,
+                );
+                arrow_ui(ui, at, state.sort.descending, color);
             }
+            ui.painter().galley(pos2(x, y), text, color);
         }
-    });
-    ui.spacing_mut().item_spacing = spacing;
+        if response.clicked() {
+            // Sizes and lifetimes are wanted largest first.
+            let first = !matches!(column, Column::Address | Column::Born | Column::Died);
+            let descending = if is_sorted {
+                !state.sort.descending
+            } else {
+                first
+            };
+            state.sort = Sort { column, descending };
+            state.first = 0;
+        }
+        response.on_hover_text(&label);
+    }
+}
+
+/// Width kept for the arrow of the sorted column, in points.
+const ARROW_WIDTH: f32 = 11.0;
+
+/// Up for smallest first. The window's font has no arrows.
+fn arrow_ui(ui: &Ui, at: egui::Pos2, is_down: bool, color: egui::Color32) {
+    let tip = if is_down { 3.0 } else { -3.0 };
+    let corners = vec![
+        at + vec2(-3.5, -tip),
+        at + vec2(3.5, -tip),
+        at + vec2(0.0, tip),
+    ];
+    let shape = egui::Shape::convex_polygon(corners, color, egui::Stroke::NONE);
+    ui.painter().add(shape);
 }
 
 fn scroll(ui: &Ui, response: &egui::Response, state: &mut TableState, visible: usize) {
@@ -239,7 +278,8 @@ fn row_ui(
     let font = FontId::monospace(SMALL_TEXT + 1.0);
     let plain = FontId::proportional(SMALL_TEXT + 1.0);
     let mut left = rect.left();
-    let widths = widths(rect.width());
+    let last = subject.prepared().map_or(0, |prepared| prepared.last);
+    let widths = widths(rect.width(), last);
     let color = if is_selected {
         ui.visuals().selection.stroke.color
     } else {
@@ -250,19 +290,14 @@ fn row_ui(
         let place = Rect::from_min_size(pos2(left, rect.top()), vec2(width, rect.height()));
         left += width;
         let text = cell(subject, id, column);
-        let painter = ui.painter().with_clip_rect(place.shrink2(vec2(3.0, 0.0)));
-        let is_number = index < NUMBERS;
-        let (at, align) = if is_number {
-            (place.right_center() - vec2(6.0, 0.0), Align2::RIGHT_CENTER)
-        } else {
-            (place.left_center() + vec2(4.0, 0.0), Align2::LEFT_CENTER)
-        };
-        let font = if is_number {
-            font.clone()
-        } else {
-            plain.clone()
-        };
-        painter.text(at, align, text, font, color);
+        let painter = ui.painter();
+        if index < NUMBERS {
+            let at = place.right_center() - vec2(6.0, 0.0);
+            painter.text(at, Align2::RIGHT_CENTER, text, font.clone(), color);
+        } else if let Some(text) = elided(painter, &text, &plain, color, width - 10.0) {
+            let at = place.left_center() + vec2(4.0, -text.size().y / 2.0);
+            painter.galley(at, text, color);
+        }
     }
     response.widget_info(|| {
         let size = cell(subject, id, Column::Size);
@@ -283,8 +318,9 @@ mod tests {
     #[test]
     fn numbers_keep_their_width_and_the_columns_fill_the_table() {
         for all in [720.0, 935.0, 1200.0, 3500.0] {
-            let widths = widths(all);
-            assert_eq!(widths[..NUMBERS], WIDTHS[..NUMBERS]);
+            let widths = widths(all, 99_999_999);
+            assert_eq!(widths[..3], WIDTHS[..3]);
+            assert!(widths[3] > 10.0 * DIGIT_WIDTH);
             let sum: f32 = widths.iter().sum();
             assert!((sum - all).abs() < 0.1, "{all}: {sum}");
         }

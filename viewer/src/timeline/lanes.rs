@@ -4,6 +4,7 @@ use egui::{Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2
 
 use crate::prepare::{Lane, Lanes, Span};
 use crate::selection::Selection;
+use crate::text::elided;
 use crate::tokens::{self, Theme, text_on};
 
 use super::geometry::Geometry;
@@ -76,15 +77,13 @@ pub(super) fn lanes_ui(
             );
             painter.rect_filled(bar.shrink2(vec2(0.3, 0.0)), 2.0, fill);
             if folded == 0 && bar.width() > tokens::MIN_TEXT_WIDTH {
-                let at = bar.left_center() + vec2(4.0, 0.0);
-                let clip = painter.with_clip_rect(bar.intersect(place));
-                clip.text(
-                    at,
-                    Align2::LEFT_CENTER,
-                    &span.name,
-                    font.clone(),
-                    text_on(fill),
-                );
+                let bar = bar.intersect(place);
+                let color = text_on(fill);
+                let name = elided(&painter, &span.name, &font, color, bar.width() - 7.0);
+                if let Some(name) = name {
+                    let at = bar.left_center() + vec2(4.0, -name.size().y / 2.0);
+                    painter.galley(at, name, color);
+                }
             }
         }
         let response = ui.interact(

@@ -72,6 +72,8 @@ pub(super) fn time_axis(ui: &Ui, rect: Rect, view: &View, theme: &Theme) {
         let at = pos2(x, rect.top() + 4.0);
         let align = if x < rect.left() + 30.0 {
             Align2::LEFT_TOP
+        } else if x > rect.right() - 30.0 {
+            Align2::RIGHT_TOP
         } else {
             Align2::CENTER_TOP
         };
@@ -171,12 +173,12 @@ pub(super) fn marks(
         painter.line_segment([pos2(x, top), pos2(x, bottom)], Stroke::new(1.5, theme.oom));
         let font = FontId::proportional(tokens::SMALL_TEXT);
         let right = x > geometry.rect.right() - 40.0;
-        let (align, dx) = if right {
-            (Align2::RIGHT_BOTTOM, -3.0)
-        } else {
-            (Align2::LEFT_BOTTOM, 3.0)
-        };
-        painter.text(pos2(x + dx, bottom - 4.0), align, "OOM", font, theme.oom);
+        let galley = painter.layout_no_wrap("OOM".to_owned(), font, theme.oom);
+        let dx = if right { -galley.size().x - 5.0 } else { 5.0 };
+        let at = pos2(x + dx, bottom - galley.size().y - 4.0);
+        let behind = Rect::from_min_size(at, galley.size()).expand2(vec2(3.0, 1.0));
+        painter.rect_filled(behind, 2.0, theme.canvas.gamma_multiply(0.85));
+        painter.galley(at, galley, theme.oom);
     }
     if number == selection.track {
         let x = geometry.x(middle(selection.moment));

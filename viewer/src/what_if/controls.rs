@@ -29,6 +29,7 @@ const FIRST_SPLIT_MIB: u64 = 128;
 pub(super) fn controls_ui(ui: &mut Ui, wish: &mut Wish, version: TorchVersion, peak: u64) {
     let theme = Theme::of(ui.visuals());
     let parsed = parse(&wish.conf, version);
+    ui.spacing_mut().slider_width = (ui.available_width() - 226.0).clamp(50.0, 160.0);
     Grid::new("what if")
         .num_columns(2)
         .spacing([10.0, 6.0])

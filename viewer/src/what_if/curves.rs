@@ -128,6 +128,8 @@ fn line(geometry: &Geometry, axis: &Axis<'_>, curve: &Curve, pyramid: &Pyramid) 
 fn legend(painter: &egui::Painter, rect: Rect, limit: Option<u64>, theme: &Theme) {
     let font = FontId::proportional(SMALL_TEXT);
     let mut at = rect.left_top() + vec2(6.0, 3.0);
+    let title = painter.text(at, Align2::LEFT_TOP, "reserved", font.clone(), theme.text);
+    at.x = title.right() + 12.0;
     let mut entry = |color: Color32, text: String| {
         let swatch = Rect::from_min_size(at + vec2(0.0, 6.0), vec2(14.0, 3.0));
         painter.rect_filled(swatch, 0.0, color);
@@ -140,8 +142,8 @@ fn legend(painter: &egui::Painter, rect: Rect, limit: Option<u64>, theme: &Theme
         );
         at.x = text.right() + 14.0;
     };
-    entry(theme.weak_text, "reserved, recorded".to_owned());
-    entry(SIMULATED, "reserved, simulated".to_owned());
+    entry(theme.weak_text, "recorded".to_owned());
+    entry(SIMULATED, "simulated".to_owned());
     if let Some(limit) = limit {
         entry(theme.oom, format!("limit {}", units::bytes(limit)));
     }

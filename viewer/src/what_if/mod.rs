@@ -21,6 +21,7 @@ use profiler_core::units;
 
 use crate::ask::{Asked, Subject};
 use crate::selection::Selection;
+use crate::text::elided;
 use crate::tokens::Theme;
 
 use advice::Search;
@@ -88,8 +89,8 @@ impl WhatIfPane {
         });
         let area = ui.available_rect_before_wrap();
         let gap = 14.0;
-        let controls = (area.width() * 0.27).clamp(250.0, 360.0);
-        let numbers = (area.width() * 0.32).clamp(260.0, 560.0);
+        let controls = (area.width() * 0.3).clamp(286.0, 380.0);
+        let numbers = (area.width() * 0.33).clamp(304.0, 560.0);
         let column = |left: f32, width: f32| {
             Rect::from_min_size(pos2(left, area.top()), vec2(width, area.height()))
         };
@@ -264,28 +265,26 @@ impl WhatIfPane {
             let left = rect.left() + (width + 10.0) * at as f32;
             let place = Rect::from_min_size(pos2(left, split + caption), vec2(width, height));
             let bytes = drawn.bytes.get(at).copied().unwrap_or(0);
-            let galley = ui.painter().layout_no_wrap(
-                format!(
-                    "{title}, event {}: {}",
-                    crate::text::count(event),
-                    units::bytes(bytes)
-                ),
-                egui::FontId::proportional(crate::tokens::SMALL_TEXT),
-                ui.visuals().text_color(),
-            );
-            let painter = ui.painter().with_clip_rect(Rect::from_min_max(
-                pos2(left, split),
-                pos2(left + width, rect.bottom()),
-            ));
-            painter.galley(pos2(left, split + 1.0), galley, Color32::PLACEHOLDER);
+            let caption = format!("{title}: {}", units::bytes(bytes));
+            let font = egui::FontId::proportional(crate::tokens::SMALL_TEXT);
+            let color = ui.visuals().text_color();
+            if let Some(caption) = elided(ui.painter(), &caption, &font, color, width) {
+                let at = pos2(left, split + 1.0);
+                ui.painter().galley(at, caption, color);
+            }
             if let Some(texture) = texture {
                 let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
-                painter.image(texture.id(), place, whole, Color32::WHITE);
+                ui.painter()
+                    .image(texture.id(), place, whole, Color32::WHITE);
             }
             let id = ui.scope_id().with(("what-if map", at));
             let response = ui.interact(place, id, egui::Sense::hover());
             let label = format!("Memory map, {title}");
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Canvas, true, &label));
+            response.on_hover_text(format!(
+                "What is held at event {}, {title}: at the failure, or where most is held",
+                crate::text::count(event)
+            ));
         }
     }
 }
@@ -321,9 +320,22 @@ fn outcome_ui(ui: &mut Ui, outcome: &Outcome, is_running: bool, theme: &Theme) {
             ui.spinner();
         }
     });
+    if let Some(conf) = &outcome.question.conf {
+        ui.horizontal_wrapped(|ui| {
+            let line = environment_line(conf, outcome.dialect);
+            if ui
+                .button("Copy")
+                .on_hover_text("Copies the line for your shell")
+                .clicked()
+            {
+                ui.ctx().copy_text(format!("export {line}"));
+            }
+            ui.label(RichText::new(line).monospace().small());
+        });
+    }
     Grid::new("what-if numbers")
         .num_columns(4)
-        .spacing([14.0, 3.0])
+        .spacing([10.0, 3.0])
         .show(ui, |ui| {
             for head in ["", "recorded", "simulated", "change"] {
                 ui.label(RichText::new(head).small().weak());
@@ -374,19 +386,6 @@ fn outcome_ui(ui: &mut Ui, outcome: &Outcome, is_running: bool, theme: &Theme) {
             );
         }
     }
-    if let Some(conf) = &outcome.question.conf {
-        ui.horizontal_wrapped(|ui| {
-            let line = environment_line(conf, outcome.dialect);
-            if ui
-                .button("Copy")
-                .on_hover_text("Copies the line for your shell")
-                .clicked()
-            {
-                ui.ctx().copy_text(format!("export {line}"));
-            }
-            ui.label(RichText::new(line).monospace().small());
-        });
-    }
     if !outcome.assumptions.is_empty() {
         let title = format!(
             "What the recording does not tell ({})",
@@ -404,12 +403,22 @@ fn row_ui(ui: &mut Ui, name: &str, recorded: u64, simulated: u64, text: fn(u64) 
     ui.label(name);
     ui.monospace(text(recorded));
     ui.monospace(text(simulated));
-    let change = match simulated.cmp(&recorded) {
-        std::cmp::Ordering::Less => format!("−{}", text(recorded - simulated)),
-        std::cmp::Ordering::Equal => "same".to_owned(),
-        std::cmp::Ordering::Greater => format!("+{}", text(simulated - recorded)),
+    let sign = match simulated.cmp(&recorded) {
+        std::cmp::Ordering::Less => "−",
+        std::cmp::Ordering::Equal => "",
+        std::cmp::Ordering::Greater => "+",
     };
-    ui.label(change);
+    let difference = text(simulated.abs_diff(recorded));
+    let change = if sign.is_empty() {
+        "same".to_owned()
+    } else if recorded == 0 {
+        format!("+{difference}")
+    } else {
+        let percent = simulated.abs_diff(recorded) as f64 / recorded as f64 * 100.0;
+        format!("{sign}{percent:.1} %")
+    };
+    ui.label(change)
+        .on_hover_text(format!("{sign}{difference}"));
     ui.end_row();
 }
 
