@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import gpumemprof
 from conftest import PROGRAMS
 
@@ -31,6 +33,30 @@ def test_each_device_has_its_peak(device):
 def test_a_signal_dumps(device):
     device.run(PROGRAM, "signal")
     assert len(list((device.tmp / "runs").glob("*/signal.pickle"))) == 1
+
+
+def test_polling_and_fewer_events_agree_with_the_counters(device):
+    result = device.result(PROGRAM, "poll")
+    counters, blocks = result["counters"], result["poll"]["blocks"]
+    assert result["poll"]["counters"]["requested_bytes_peak"] == counters["requested_bytes_peak"]
+    if blocks is not None:
+        parts = ("allocated_bytes", "pending_bytes", "split_free_bytes", "whole_free_bytes")
+        assert blocks["reserved_bytes"] == counters["reserved_bytes_current"] == sum(blocks[part] for part in parts)
+        assert blocks["allocated_bytes"] == counters["allocated_bytes_current"]
+    (of,) = gpumemprof.read(device.tmp / result["path"]).stats()["devices"]
+    assert of["requested_peak_bytes"] == counters["requested_bytes_peak"]
+    assert of["requested_final_bytes"] == counters["requested_bytes_current"]
+    missing = json.loads((device.tmp / result["path"]).with_suffix(".gpumemprof.json").read_text())["recording"][
+        "missing"
+    ]
+    assert ("free_requested" in result["actions"]) == any("skip_actions" in sentence for sentence in missing)
+
+
+def test_a_fault_in_our_hooks_costs_one_line(device):
+    done = device.run(PROGRAM, "breaks")
+    assert json.loads(done.stdout.splitlines()[-1]) == {"is_trained": True}
+    ours = [line for line in done.stderr.splitlines() if line.startswith("gpumemprof: ")]
+    assert ours == ["gpumemprof: allocations are labelled no more: RuntimeError: a fault of ours"]
 
 
 def test_disabling_leaves_nothing_behind(device):

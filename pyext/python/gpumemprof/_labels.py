@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import json
 import threading
 import weakref
@@ -19,36 +18,13 @@ from typing import Any, Callable, Optional
 from ._batches import Batches, call_keywords
 from ._files import say
 from ._names import Names, Record
+from ._nodes import NodeHooks, nodes_of
 from ._spans import SpanLog
+from ._state import Local, State
+from ._torch import compiling_check, takes
 
 MAX_HOOKED = 200_000
 """Graph nodes remembered as hooked, at most, between two steps."""
-
-MAX_OUTPUTS = 32
-"""Tensors of one module's output that are looked at."""
-
-
-class _State:
-    """What one thread is in."""
-
-    __slots__ = ("current", "hooked", "node", "recomputes", "record", "stack", "task")
-
-    def __init__(self) -> None:
-        self.stack: list[tuple[str, Optional[Record]]] = []
-        self.current = ""
-        self.record: Optional[Record] = None
-        self.node = ""
-        """The label of the last graph node reached."""
-        self.task = -1
-        """The backward pass whose end this thread waits for."""
-        self.hooked: set[int] = set()
-        """Sequence numbers of graph nodes; each thread counts its own."""
-        self.recomputes = False
-
-
-class _Local(threading.local):
-    def __init__(self) -> None:
-        self.state = _State()
 
 
 class Labels:
@@ -86,13 +62,13 @@ class Labels:
         self._plain: dict[str, Any] = {}
         """`torch.autograd.backward` and `grad` as they were."""
         self._wrappers: dict[str, Any] = {}
-        self._local = _Local()
+        self._local = Local()
         self._handles: list[Any] = []
         self._tensor = torch.Tensor
-        self._carrier: Any = None
-        self._carrier_lock = threading.RLock()
+        self._attach: Callable[[Any, dict[int, Callable[[Any], None]]], None]
+        """Hangs a hook on a graph node; there once `attach` has been called."""
         self._graph_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
-        self._is_compiling = _is_compiling(torch)
+        self._is_compiling = compiling_check(torch)
         if model is not None:
             self.add_root(model)
 
@@ -126,7 +102,12 @@ class Labels:
         if record.generation != self._generation:
             self._refresh(record)
         backward = record.head("backward") + self._end
-        tell, local, graph_task, queue = self._tell, self._local, self._graph_task, self._queue_reset
+        tell, local, graph_task, queue = (
+            self._tell,
+            self._local,
+            self._graph_task,
+            self._queue_reset,
+        )
 
         def hook(_gradient: Any) -> None:
             if self._tell is not tell:
@@ -181,50 +162,58 @@ class Labels:
     def _before_forward(self, module: Any, inputs: Any) -> None:
         if self._is_compiling():
             return
-        state = self._local.state
-        stack = state.stack
-        parent = state.record
-        if not stack:
-            self._enter_root(state, inputs)
-        record = self.names.records.get(id(module))
-        if record is None:
-            record = self.names.find(module, parent)
-        if record.generation != self._generation:
-            self._refresh(record)
-        stack.append((state.node if state.recomputes and not stack else state.current, parent))
-        state.record = record
-        if state.recomputes:
-            text = record.head("backward") + '"recompute":true,' + self._end
-        else:
-            text = record.forward
-        state.current = text
-        self._tell(text)
-        if parent is not None:
-            # What this module's input came from is reached when its own backward is over.
-            hooked, tensor = state.hooked, self._tensor
-            for part in inputs:
-                if isinstance(part, tensor):
-                    node = part.grad_fn
-                    if node is not None:
-                        number = node._sequence_nr()
-                        if number not in hooked:
-                            hooked.add(number)
-                            self._hook_node(node, parent)
-                elif part is not None:
-                    self._hook(part, parent, hooked)
-            keywords = call_keywords(2)
-            if keywords:
-                self._hook(keywords, parent, hooked)
+        try:
+            state = self._local.state
+            stack = state.stack
+            parent = state.record
+            if not stack:
+                self._enter_root(state, inputs)
+            record = self.names.records.get(id(module))
+            if record is None:
+                record = self.names.find(module, parent)
+            if record.generation != self._generation:
+                self._refresh(record)
+            stack.append((state.node if state.recomputes and not stack else state.current, parent))
+            state.record = record
+            if state.recomputes:
+                text = record.head("backward") + '"recompute":true,' + self._end
+            else:
+                text = record.forward
+            state.current = text
+            self._tell(text)
+            if parent is not None:
+                # What this module's input came from is reached when its own backward is over.
+                hooked, tensor = state.hooked, self._tensor
+                for part in inputs:
+                    if isinstance(part, tensor):
+                        node = part.grad_fn
+                        if node is not None:
+                            number = node._sequence_nr()
+                            if number not in hooked:
+                                hooked.add(number)
+                                self._hook_node(node, parent)
+                    elif part is not None:
+                        self._hook(part, parent, hooked)
+                keywords = call_keywords(2)
+                if keywords:
+                    self._hook(keywords, parent, hooked)
+        except Exception as problem:  # Ours must not become the program's.
+            self._give_up(problem)
 
     def _after_forward(self, module: Any, _inputs: Any, output: Any) -> None:
+        if self._is_compiling():
+            return
         state = self._local.state
         stack = state.stack
-        if not stack or self._is_compiling():
+        if not stack:
             return
         record = state.record
         text, state.record = stack.pop()
         if record is not None:
-            self._hook(output, record, state.hooked)
+            try:
+                self._hook(output, record, state.hooked)
+            except Exception as problem:  # Ours must not become the program's.
+                self._give_up(problem)
         if not stack and not state.recomputes:
             # What follows until the backward pass begins is the loss; without gradients there is
             # none, and only the step is known.
@@ -232,7 +221,7 @@ class Labels:
         state.current = "" if state.recomputes and not stack else text
         self._tell(text)
 
-    def _enter_root(self, state: _State, inputs: Any) -> None:
+    def _enter_root(self, state: State, inputs: Any) -> None:
         state.recomputes = self._graph_task() >= 0
         if state.recomputes:
             return
@@ -252,47 +241,20 @@ class Labels:
     # Hooks on graph nodes
 
     def _hook(self, value: Any, record: Record, hooked: set[int]) -> None:
-        if isinstance(value, self._tensor):
-            node = value.grad_fn
+        """Has ``record`` named when the backward pass reaches what made the tensors in ``value``."""
+        nodes = (value.grad_fn,) if isinstance(value, self._tensor) else nodes_of(value, self._tensor)
+        for node in nodes:
             if node is not None:
                 number = node._sequence_nr()
                 if number not in hooked:
                     hooked.add(number)
                     self._hook_node(node, record)
-        elif isinstance(value, (tuple, list)):
-            for part in value[:MAX_OUTPUTS]:
-                if part is not None:
-                    self._hook(part, record, hooked)
-        elif isinstance(value, dict):
-            for part in list(value.values())[:MAX_OUTPUTS]:
-                if part is not None:
-                    self._hook(part, record, hooked)
-        elif hasattr(type(value), "__dataclass_fields__"):
-            for part in list(getattr(value, "__dict__", {}).values())[:MAX_OUTPUTS]:
-                if part is not None:
-                    self._hook(part, record, hooked)
 
     def _hook_node(self, node: Any, record: Record) -> None:
         hooks = record.hooks
         if hooks is None or record.generation != self._generation:
             hooks = self._hooks_of(record)
         self._attach(node, hooks)
-
-    def _attach(self, node: Any, hooks: dict[int, Callable[[Any], None]]) -> None:
-        """Has ``hooks`` called before ``node`` runs.
-
-        A tensor carries them there: `_register_hook_dict` hangs the carrier's dictionary on the node,
-        without the handle, the weak references and the dictionary that `register_prehook` makes for
-        each call (0.5 µs instead of 2.5), and only the first gradient is made a Python object when
-        the node is reached.
-        """
-        carrier = self._carrier
-        if carrier is None:
-            node.register_prehook(hooks[0])
-            return
-        with self._carrier_lock:
-            carrier._backward_hooks = hooks
-            node._register_hook_dict(carrier)
 
     def _wrapped(self, name: str, plain: Callable[..., Any], is_compiling: Callable[[], bool]) -> Callable[..., Any]:
         """`torch.autograd.backward` or `grad`, told when it begins and ends. Calls it with what it was
@@ -338,13 +300,12 @@ class Labels:
             if threading.get_ident() != thread:
                 spans.add_for("", thread)
 
-        for tensor in [tensors] if isinstance(tensors, self._tensor) else list(tensors)[:MAX_OUTPUTS]:
-            node = getattr(tensor, "grad_fn", None)
+        for node in nodes_of([tensors], self._tensor):
             if node is not None:
                 self._attach(node, {0: hook})
 
     def _give_up(self, problem: Exception) -> None:
-        self._tell = _ignore
+        self.detach()
         say(f"allocations are labelled no more: {type(problem).__name__}: {problem}")
 
     # Hooks on optimizers, and steps
@@ -352,20 +313,26 @@ class Labels:
     def _before_optimizer(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if self._is_compiling():
             return
-        self.optimizers.add(optimizer)
-        if self.before_optimizer is not None:
-            self.before_optimizer(optimizer)
-        self._set(self._text("optimizer"))
+        try:
+            self.optimizers.add(optimizer)
+            if self.before_optimizer is not None:
+                self.before_optimizer(optimizer)
+            self._set(self._text("optimizer"))
+        except Exception as problem:  # Ours must not become the program's.
+            self._give_up(problem)
 
     def _after_optimizer(self, _optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if self._is_compiling():
             return
-        self._step_is_over = True
-        if self.is_explicit:
-            self._set(self._text(None))
-            return
-        # What comes now belongs to the next step, whose number its first forward makes current.
-        self._set(f'{{"phase":"data","step":{self.step + 1}}}')
+        try:
+            self._step_is_over = True
+            if self.is_explicit:
+                self._set(self._text(None))
+                return
+            # What comes now belongs to the next step, whose number its first forward makes current.
+            self._set(f'{{"phase":"data","step":{self.step + 1}}}')
+        except Exception as problem:  # Ours must not become the program's.
+            self._give_up(problem)
 
     def next_step(self, step: Optional[int] = None) -> None:
         """A new step begins."""
@@ -399,10 +366,10 @@ class Labels:
             plain = self._plain[name] = getattr(autograd, name)
             self._wrappers[name] = self._wrapped(name, plain, self._is_compiling)
             setattr(autograd, name, self._wrappers[name])
-        self._carrier = _carrier(self.torch)
+        self._attach = NodeHooks(self.torch).attach
         modules = self.torch.nn.modules.module
         self._handles.append(modules.register_module_forward_pre_hook(self._before_forward))
-        options = {"always_call": True} if _takes(modules.register_module_forward_hook, "always_call") else {}
+        options = {"always_call": True} if takes(modules.register_module_forward_hook, "always_call") else {}
         self._handles.append(modules.register_module_forward_hook(self._after_forward, **options))
         optim = importlib.import_module("torch.optim.optimizer")
         for name, hook in (
@@ -434,37 +401,5 @@ class Labels:
         self._local.state.current = ""
 
 
-def _carrier(torch: Any) -> Any:
-    """A tensor whose hooks a graph node can take over; None where nodes cannot."""
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            carrier = torch.empty(0, device="cpu", requires_grad=True)
-            carrier._backward_hooks = {}
-            carrier.view(0).grad_fn._register_hook_dict(carrier)
-    except (AttributeError, TypeError, RuntimeError):
-        return None
-    return carrier
-
-
 def _ignore(_text: str) -> None:
     """Tells nobody."""
-
-
-def _takes(function: Callable[..., Any], name: str) -> bool:
-    try:
-        return name in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
-
-
-def _is_compiling(torch: Any) -> Callable[[], bool]:
-    """Whether a compiler traces the hook instead of running it. In compiled regions the labels stay
-    those of the module that was entered from outside."""
-    for holder, name in (
-        (getattr(torch, "compiler", None), "is_compiling"),
-        (getattr(torch, "_dynamo", None), "is_compiling"),
-    ):
-        found = getattr(holder, name, None)
-        if found is not None:
-            return found
-    return lambda: False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ._native import RecordingError
 
@@ -137,3 +137,24 @@ def block_map(found: Support) -> Optional[list[dict[str, Any]]]:
         return None
     segments: list[dict[str, Any]] = cheap(include_traces=False)
     return segments
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether ``function`` has a parameter called ``name``."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def compiling_check(torch: Any) -> Callable[[], bool]:
+    """Whether a compiler traces the hook instead of running it. In compiled regions the labels stay
+    those of the module that was entered from outside."""
+    for holder, name in (
+        (getattr(torch, "compiler", None), "is_compiling"),
+        (getattr(torch, "_dynamo", None), "is_compiling"),
+    ):
+        found = getattr(holder, name, None)
+        if found is not None:
+            return found
+    return lambda: False

@@ -1,4 +1,5 @@
-"""Cases around recording: `already` on, a `fork` before CUDA, two `devices`, `signal`, `off`."""
+"""Cases around recording: `already` on, a `fork` before CUDA, two `devices`, `signal`, `off`, `poll` (and fewer
+events), `breaks` (a fault in our own hooks)."""
 
 import json
 import os
@@ -49,6 +50,28 @@ if mode == "signal":
     gpumemprof.enable("runs", signal="USR1")
     GPT(layers=1).cuda()
     os.kill(os.getpid(), signal.SIGUSR1)
+if mode == "poll":
+    gpumemprof.enable("runs", skip_actions="lean")
+    model = GPT(layers=1).cuda()
+    train_step(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    (out["poll"],) = gpumemprof.poll()
+    out["counters"] = counters()
+    out["actions"] = sorted({event["action"] for event in torch.cuda.memory._snapshot()["device_traces"][0]})
+    out["path"] = str(gpumemprof.dump())
+if mode == "breaks":
+    from gpumemprof._labels import Labels
+
+    def broken(*_):
+        raise RuntimeError("a fault of ours")
+
+    gpumemprof.enable("runs")
+    model = GPT(layers=1).cuda()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    train_step(model, optimizer)
+    Labels._refresh = broken
+    train_step(model, optimizer)
+    train_step(model, optimizer)
+    out["is_trained"] = True
 if mode == "off":
     hooks = lambda: (  # noqa: E731
         len(torch.nn.modules.module._global_forward_hooks),

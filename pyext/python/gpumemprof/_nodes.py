@@ -1,0 +1,69 @@
+"""Hooks on the nodes of PyTorch's autograd graph, hung up cheaply."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, Callable
+
+Hooks = dict[int, Callable[[Any], None]]
+
+
+MAX_OUTPUTS = 32
+"""Entries of each list, dictionary or data class that are looked at."""
+MAX_DEPTH = 8
+
+
+def nodes_of(value: Any, tensor: Any, depth: int = 0) -> Iterator[Any]:
+    """The graph nodes that made the tensors in ``value``; None for a tensor that none made."""
+    if isinstance(value, tensor):
+        yield value.grad_fn
+        return
+    if isinstance(value, (tuple, list)):
+        parts = value
+    elif isinstance(value, dict):
+        parts = list(value.values())
+    elif hasattr(type(value), "__dataclass_fields__"):
+        parts = list(getattr(value, "__dict__", {}).values())
+    else:
+        return
+    if depth < MAX_DEPTH:
+        for part in parts[:MAX_OUTPUTS]:
+            if part is not None:
+                yield from nodes_of(part, tensor, depth + 1)
+
+
+class NodeHooks:
+    """Hangs hooks on graph nodes.
+
+    A tensor carries them there: `_register_hook_dict` hangs the carrier's dictionary on the node,
+    without the handle, the weak references and the dictionary that `register_prehook` makes for each
+    call (0.5 µs instead of 2.5), and only the first gradient is made a Python object when the node is
+    reached.
+    """
+
+    def __init__(self, torch: Any) -> None:
+        self._carrier = _carrier(torch)
+        self._lock = threading.RLock()
+
+    def attach(self, node: Any, hooks: Hooks) -> None:
+        """Has ``hooks`` called before ``node`` runs."""
+        carrier = self._carrier
+        if carrier is None:
+            node.register_prehook(hooks[0])
+            return
+        with self._lock:
+            carrier._backward_hooks = hooks
+            node._register_hook_dict(carrier)
+
+
+def _carrier(torch: Any) -> Any:
+    """A tensor whose hooks a graph node can take over; None where nodes cannot."""
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            carrier = torch.empty(0, device="cpu", requires_grad=True)
+            carrier._backward_hooks = {}
+            carrier.view(0).grad_fn._register_hook_dict(carrier)
+    except (AttributeError, TypeError, RuntimeError):
+        return None
+    return carrier
