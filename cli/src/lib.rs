@@ -15,8 +15,10 @@ mod error;
 pub mod input;
 pub mod moment;
 pub mod output;
+mod python_only;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -36,6 +38,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let code = error.exit_code();
             if error.print().is_err() {
                 return ExitCode::from(1);
+            }
+            if let Some(sentence) = python_only::explanation(&error) {
+                // A closed standard error leaves nobody to tell.
+                let _ = writeln!(std::io::stderr(), "{sentence}");
             }
             return ExitCode::from(u8::try_from(code).unwrap_or(2));
         }

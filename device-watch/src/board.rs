@@ -279,6 +279,10 @@ fn processes(
         || legacy(1),
     );
     if let (Err(error), Err(_)) = (&compute, &graphics) {
+        if matches!(error, NvmlError::GpuLost) {
+            // Lost between two questions: the next look says so.
+            return None;
+        }
         let why = match error {
             NvmlError::NoPermission => "this user may not see them".to_owned(),
             other => explain(other),

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use profiler_core::allocator::{
-    Allocator, BlockId, Collection, Device, Driver, Piece, Rules, Settings, TorchVersion,
+    Allocator, BlockId, Collection, Device, Dialect, Driver, Piece, Rules, Settings, TorchVersion,
 };
 use proptest::prelude::*;
 
@@ -39,6 +39,7 @@ struct Block {
 struct Naive {
     conf: Settings,
     by_age: bool,
+    is_npu: bool,
     device: Device,
     /// By address.
     blocks: Vec<Block>,
@@ -52,6 +53,7 @@ struct Naive {
 
 impl Naive {
     fn round(&self, size: u64) -> u64 {
+        let size = if self.is_npu { size + 32 } else { size };
         if size < 512 {
             return 512;
         }
@@ -450,7 +452,17 @@ impl Naive {
             }
         }
         self.peak = self.peak.max(self.reserved);
-        let at = self.at(found?);
+        let mut at = self.at(found?);
+        if self.is_npu && self.conf.expandable_segments && rounded >= 2 * MIB {
+            // The front up to the next 16 KiB stays free, if the rest is enough.
+            let front =
+                self.blocks[at].address.next_multiple_of(16 << 10) - self.blocks[at].address;
+            if front > 0 && front + rounded <= self.blocks[at].size {
+                self.cut(at, front);
+                self.set_free(at);
+                at += 1;
+            }
+        }
         let rest = self.blocks[at].size - rounded;
         let splits = if rounded <= MIB || self.conf.expandable_segments {
             rest >= 512
@@ -511,7 +523,7 @@ const CONFS: [&str; 10] = [
     "large_segment_size_mb:12,roundup_power2_divisions:4",
 ];
 
-fn run(conf: &str, is_old: bool, capacity: u64, limited: bool, calls: &[Call]) {
+fn run(conf: &str, (is_old, is_npu): (bool, bool), capacity: u64, limited: bool, calls: &[Call]) {
     let version = if is_old {
         TorchVersion::new(2, 10)
     } else {
@@ -519,10 +531,15 @@ fn run(conf: &str, is_old: bool, capacity: u64, limited: bool, calls: &[Call]) {
     };
     let settings = Settings::from_conf(conf, TorchVersion::NEWEST).unwrap();
     let device = Device::new(capacity, limited.then_some(capacity * 9 / 10));
-    let mut fast = Allocator::new(Rules::cuda(version), settings.clone(), device.clone());
+    let mut rules = Rules::cuda(version);
+    if is_npu {
+        rules.dialect = Dialect::Npu;
+    }
+    let mut fast = Allocator::new(rules, settings.clone(), device.clone());
     let mut naive = Naive {
         conf: settings,
         by_age: !is_old,
+        is_npu,
         device,
         blocks: Vec::new(),
         segments: 0,
@@ -625,10 +642,11 @@ proptest! {
     fn the_fast_allocator_does_what_the_rules_say(
         conf in prop::sample::select(CONFS.to_vec()),
         is_old in any::<bool>(),
+        is_npu in prop::bool::weighted(0.2),
         capacity_mib in prop_oneof![Just(1_u64 << 20), 100_u64..1500],
         limited in any::<bool>(),
         calls in prop::collection::vec(call(), 1..150),
     ) {
-        run(conf, is_old, capacity_mib * MIB, limited, &calls);
+        run(conf, (is_old, is_npu), capacity_mib * MIB, limited, &calls);
     }
 }

@@ -216,9 +216,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn xz(bytes: &[u8]) -> Vec<u8> {
-    let mut packed = Vec::new();
-    lzma_rs::xz_compress(&mut &bytes[..], &mut packed).unwrap();
-    packed
+    common::xz(bytes)
 }
 
 fn html(bytes: &[u8]) -> Vec<u8> {

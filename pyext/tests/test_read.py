@@ -187,3 +187,67 @@ def test_real_snapshots_have_their_allocators_peaks():
             assert device["requested_peak_bytes"] == truth["devices"][str(device["device"])]["requested_bytes.all.peak"]
             seen += 1
     assert seen > 3
+
+
+def test_the_shapes_of_a_batch_are_told_in_whatever_it_comes():
+    from collections import UserDict
+    from dataclasses import dataclass
+
+    from gpumemprof._batches import MAX_SHAPES, shapes
+    from gpumemprof._options import Options
+
+    class Tensor:
+        def __init__(self, *shape):
+            self.shape = shape
+            self.dtype = "torch.int64"
+
+    @dataclass
+    class Batch:
+        ids: Tensor
+        more: object
+
+    loop: list = []
+    loop.append(loop)
+    ids, mask = Tensor(8, 512), Tensor(8, 1)
+    assert shapes((ids,), {}, Tensor) == ["(8, 512)int64"]
+    assert shapes((), {"input_ids": ids, "labels": None}, Tensor) == ["input_ids (8, 512)int64"]
+    assert shapes((UserDict({"a": ids, "b": [mask]}),), {}, Tensor) == ["a (8, 512)int64", "b (8, 1)int64"]
+    assert shapes((Batch(ids, {"mask": mask}),), {}, Tensor) == ["ids (8, 512)int64", "more.mask (8, 1)int64"]
+    assert shapes((loop, object(), 3), {"x": loop}, Tensor) == []
+    assert len(shapes(([ids] * 40,), {}, Tensor)) == MAX_SHAPES
+    assert Options().skipped == [] and Options(skip_actions="lean").skipped == ["free_requested", "snapshot"]
+    with pytest.raises(ValueError, match="lean"):
+        Options(skip_actions="fewer")
+
+
+def test_both_ways_to_record_take_the_same_options():
+    import inspect
+    from dataclasses import fields
+
+    from gpumemprof._options import Options
+
+    given = {field.name: field.default for field in fields(Options)}
+    for function in (gpumemprof.enable, gpumemprof.profile):
+        found = {name: one.default for name, one in inspect.signature(function).parameters.items()}
+        assert {name: found[name] for name in given} == given
+        assert set(found) - set(given) == {"model", "optimizer"}
+
+
+def test_the_parts_of_reserved_memory_add_up():
+    from gpumemprof._poll import blocks
+
+    def segment(*parts):
+        return {
+            "total_size": sum(size for _, size in parts),
+            "blocks": [{"state": state, "size": size} for state, size in parts],
+        }
+
+    found = blocks(
+        [
+            segment(("active_allocated", 10), ("inactive", 6), ("active_pending_free", 4)),
+            segment(("inactive", 20)),
+        ]
+    )
+    parts = ("allocated_bytes", "pending_bytes", "split_free_bytes", "whole_free_bytes")
+    assert [found[name] for name in parts] == [10, 4, 6, 20]
+    assert found["reserved_bytes"] == sum(found[name] for name in parts) and found["largest_free_bytes"] == 20

@@ -1,5 +1,6 @@
 //! The driver: what `libcuda.so.1` exports to PyTorch and to memory tools.
 
+use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use crate::config;
@@ -192,6 +193,33 @@ extern "C" fn cuCtxSetCurrent(context: usize) -> c_int {
     }
 }
 
+thread_local! {
+    /// The devices that were current before each context pushed on this thread.
+    static PUSHED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuCtxPushCurrent_v2(context: usize) -> c_int {
+    let before = current_device();
+    let code = cuCtxSetCurrent(context);
+    if code == SUCCESS {
+        PUSHED.with_borrow_mut(|pushed| pushed.push(before));
+    }
+    code
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuCtxPopCurrent_v2(context: Out<usize>) -> c_int {
+    match PUSHED.with_borrow_mut(Vec::pop) {
+        Some(before) => {
+            context.set(CONTEXT + current_device());
+            set_current_device(before);
+            SUCCESS
+        }
+        None => INVALID_CONTEXT,
+    }
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn cuCtxGetDevice(device: Out<c_int>) -> c_int {
     device.set(current_device() as c_int);
@@ -318,8 +346,8 @@ extern "C" fn cuLaunchCooperativeKernel() -> c_int {
 
 succeed! {
     cuMemSetAccess cuMemsetD32Async cuStreamWriteValue32 cuFuncSetAttribute cuFuncSetCacheConfig
-    cuModuleUnload cuTensorMapEncodeTiled cuCtxPushCurrent_v2 cuCtxPopCurrent_v2
-    cuLogsUnregisterCallback
+    cuModuleUnload cuTensorMapEncodeTiled cuLogsUnregisterCallback cuDevicePrimaryCtxRelease
+    cuDevicePrimaryCtxRelease_v2
 }
 
 // Code loaded at run time, memory shared with other processes, multicast and green contexts.

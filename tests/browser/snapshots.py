@@ -117,3 +117,76 @@ def two_devices() -> dict:
         "segments": first["segments"] + second["segments"],
         "device_traces": first["device_traces"] + second["device_traces"],
     }
+
+
+def stranding() -> dict:
+    """A recording exactly as PyTorch's allocator makes it, so that it can be simulated.
+
+    Four blocks of 9 MiB lie in two segments of 20 MiB; the second and the third are freed, and
+    18 MiB are asked for on a device of 40 MiB. With expandable segments the two gaps are one:
+
+        │ 9 │ free 9 + 2 │    │ free 9 │ 9 │ 2 │        │ 9 │ free 18 │ 9 │ 4 │
+    """
+    events: list[dict] = []
+    size = 9 * MIB
+    whole = 20 * MIB
+    time_us = 1_700_000_000_000_000
+
+    def event(action: str, address: int, size: int, frames: list[dict]) -> None:
+        nonlocal time_us
+        time_us += 250
+        events.append(
+            {"action": action, "addr": address, "size": size, "stream": 0, "time_us": time_us, "frames": frames}
+        )
+
+    def block(address: int, size: int, frames: list[dict] | None = None) -> dict:
+        state = "active_allocated" if frames else "inactive"
+        requested = size if frames else 0
+        return {"address": address, "size": size, "requested_size": requested, "state": state, "frames": frames or []}
+
+    first, second = BASE, BASE + 32 * MIB
+    places = [first, first + size, second, second + size]
+    stacks = [stack(f"layer_{number}", 20 + number) for number in range(4)]
+    for number, place in enumerate(places):
+        if number % 2 == 0:
+            event("segment_alloc", place, whole, stacks[number])
+        event("alloc", place, size, stacks[number])
+    for place in places[1:3]:
+        event("free_requested", place, size, [])
+        event("free_completed", place, size, [])
+    event("oom", 0, 18 * MIB, stack("too_much", 77))
+    blocks = {
+        first: [block(first, size, stacks[0]), block(first + size, whole - size)],
+        second: [
+            block(second, size),
+            block(second + size, size, stacks[3]),
+            block(second + 2 * size, whole - 2 * size),
+        ],
+    }
+    return {
+        "segments": [
+            {
+                "device": 0,
+                "address": address,
+                "total_size": whole,
+                "stream": 0,
+                "segment_type": "large",
+                "segment_pool_id": (0, 0),
+                "is_expandable": False,
+                "allocated_size": size,
+                "active_size": size,
+                "requested_size": size,
+                "blocks": held,
+                "frames": [],
+            }
+            for address, held in blocks.items()
+        ],
+        "device_traces": [events],
+        "allocator_settings": {
+            "PYTORCH_CUDA_ALLOC_CONF": "",
+            "max_split_size": -1,
+            "garbage_collection_threshold": 0.0,
+            "expandable_segments": False,
+        },
+        "external_annotations": [],
+    }

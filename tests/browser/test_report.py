@@ -192,6 +192,69 @@ def test_text_from_the_file_stays_text(opened, write_report):
     assert session.errors == [] and len(session.requests) == 1
 
 
+@pytest.fixture(scope="session")
+def what_if_report(write_report):
+    return write_report("stranding", snapshots.stranding())
+
+
+def test_what_if_gives_the_line_to_paste_and_its_evidence(opened, what_if_report):
+    session = opened()
+    page = session.open(what_if_report)
+    section = page.locator("#what-if")
+    assert section.locator(".paste").inner_text() == "export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"
+    # 18 MiB kept and 18 MiB asked for; the device had the two segments.
+    assert "36.00 MiB" in section.locator(".what-if-bracket tr").first.inner_text()
+    best = section.locator("tr.is-best").inner_text()
+    assert "40.00 MiB" in best and "runs" in best
+    recorded = section.locator(".what-if-settings tr", has_text="recorded").inner_text()
+    assert "58.00 MiB" in recorded and "out of memory at event" in recorded
+    assert "Fidelity 100 %" in section.inner_text()
+    assert session.errors == []
+
+
+def test_what_if_draws_the_chosen_setting(opened, what_if_report):
+    session = opened()
+    page = session.open(what_if_report)
+    assert page.locator("#what-if-name").inner_text() == "expandable_segments:True"
+    pixels = "(id) => document.getElementById(id).toDataURL()"
+    curves = page.evaluate(pixels, "what-if-curves")
+    assert page.evaluate(pixels, "what-if-recorded") != page.evaluate(pixels, "what-if-simulated")
+    page.locator("#what-if input[type=radio]:checked").focus()
+    page.keyboard.press("ArrowDown")
+    session.settle()
+    assert page.locator("#what-if-name").inner_text() != "expandable_segments:True"
+    page.locator(".what-if-settings tr", has_text="recorded").locator("input").check()
+    session.settle()
+    assert page.locator("#what-if-name").inner_text() == "(defaults)"
+    assert page.evaluate(pixels, "what-if-curves") != curves
+    # The request that failed has its place in the simulated map.
+    assert page.locator("#what-if-failed").is_visible()
+    assert "40.00 MiB reserved" in page.locator("#what-if-simulated-title").inner_text()
+
+
+def test_what_if_reads_its_curves_by_key(opened, what_if_report):
+    session = opened()
+    page = session.open(what_if_report)
+    page.locator("#what-if-curves").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    session.settle()
+    # After event 4, the third of the blocks.
+    reading = page.locator("#what-if-reading").inner_text()
+    assert "recorded 40.00 MiB reserved, 27.00 MiB requested" in reading, reading
+    assert "simulated " in reading
+    assert session.errors == []
+
+
+def test_what_the_model_does_not_explain_is_not_simulated(opened, oom_report):
+    session = opened()
+    section = session.open(oom_report).locator("#what-if")
+    assert "Not simulated" in section.inner_text()
+    assert "first differ at event" in section.inner_text()
+    assert section.locator("table, .paste").count() == 0
+    assert not section.locator("#what-if-drawings").is_visible()
+
+
 def test_the_theme_button_switches(opened, oom_report):
     session = opened()
     page = session.open(oom_report)

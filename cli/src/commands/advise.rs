@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use profiler_core::allocator::{
-    AdviseOptions, Candidate, DeviceAdvice, GpuFit, advise_recordings, recordings,
+    AdviseOptions, Candidate, DeviceAdvice, Fidelity, GpuFit, advise_recordings, recordings,
 };
 use profiler_core::units;
 use serde::Serialize;
@@ -48,8 +48,8 @@ pub(super) fn run(arguments: &AdviseArguments) -> Result<(), CommandError> {
         });
     }
     output::warn(&[&snapshot.warnings]);
-    for device in &advice.devices {
-        print(device)?;
+    for (device, fidelity) in advice.devices.iter().zip(&advice.fidelity) {
+        print(device, fidelity)?;
     }
     output::heading("assumptions")?;
     for assumption in &advice.assumptions {
@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &AdviseArguments) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn print(device: &DeviceAdvice) -> Result<(), CommandError> {
+fn print(device: &DeviceAdvice, replayed: &Fidelity) -> Result<(), CommandError> {
     output::heading(&format!("device {}: {}", device.device, device.verdict))?;
     print_best(device)?;
     output::line("")?;
@@ -94,7 +94,7 @@ fn print(device: &DeviceAdvice) -> Result<(), CommandError> {
     )?;
     output::line("")?;
     print_bound(device)?;
-    output::paragraph(&fidelity(device))?;
+    output::paragraph(&fidelity(replayed))?;
     output::line("")?;
     print_gpus(device)
 }
@@ -171,17 +171,18 @@ fn print_bound(device: &DeviceAdvice) -> Result<(), CommandError> {
     ))
 }
 
-fn fidelity(device: &DeviceAdvice) -> String {
-    let share = device.fidelity * 100.0;
-    if device.fidelity < 1.0 {
-        format!(
-            "Fidelity {share:.2} %: the model does not explain all of this recording, so what is \
-             said of other settings is an estimate. The simulate command says where they differ."
-        )
-    } else {
-        "Fidelity 100 %: under the recorded settings the model does everything as recorded."
-            .to_owned()
-    }
+fn fidelity(replayed: &Fidelity) -> String {
+    let Some(first) = &replayed.first_disagreement else {
+        return "Fidelity 100 %: under the recorded settings the model does everything as recorded."
+            .to_owned();
+    };
+    format!(
+        "Fidelity {:.2} %: the model does not explain all of this recording, so what is said of \
+         other settings is an estimate. First difference at event {}: {}.",
+        replayed.share() * 100.0,
+        first.event,
+        first.explanation
+    )
 }
 
 /// The smallest GPUs the program fits, and those it does not.

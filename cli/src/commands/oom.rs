@@ -1,9 +1,10 @@
 //! `gpumemprof oom FILE`: the verdict on each out-of-memory error, and what to change.
 
 use profiler_core::attribution::{Attribution, frame_label};
+use profiler_core::metrics::{Outside, OutsidePoint};
 use profiler_core::oom::{Advice, Certainty, MAX_JUDGED, OomVerdict, judge_all, oom_events};
 use profiler_core::replay::Replay;
-use profiler_core::snapshot::{DeviceId, Snapshot};
+use profiler_core::snapshot::{DeviceId, NO_TIME, Snapshot};
 use profiler_core::units;
 use serde::Serialize;
 
@@ -32,6 +33,10 @@ struct Failure {
     #[serde(flatten)]
     verdict: OomVerdict,
     advice: Vec<Advice>,
+    /// What lay outside PyTorch at the nearest look that has a figure, if the recorder watched the
+    /// device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outside_pytorch: Option<OutsidePoint>,
 }
 
 /// Prints every verdict.
@@ -134,9 +139,14 @@ fn failures(
     attribution: &Attribution,
     device_total: Option<u64>,
 ) -> Vec<Failure> {
-    let of_device = |device| {
-        let judged = judge_all(snapshot, device, attribution, device_total).into_iter();
-        judged.map(|(verdict, advice)| {
+    let mut failures = Vec::new();
+    for device in &replay.devices {
+        let outside = Outside::new(snapshot, device);
+        let events = snapshot.trace(device.device).map(|trace| &trace.events);
+        for (verdict, advice) in judge_all(snapshot, device, attribution, device_total) {
+            let row = verdict.evidence.event as usize;
+            let time = events.map(|events| events.time_us(row));
+            let time = time.filter(|&time| time != NO_TIME);
             let frames = attribution
                 .clean
                 .frames(&snapshot.stacks, verdict.evidence.stack);
@@ -144,16 +154,20 @@ fn failures(
                 .iter()
                 .map(|clean| frame_label(snapshot, clean.frame))
                 .collect();
-            Failure {
+            let seen = outside.as_ref().zip(time);
+            let moment = verdict.evidence.event.saturating_add(1);
+            failures.push(Failure {
                 device: device.device.0,
                 title: verdict.class.title(),
                 stack,
                 verdict,
                 advice,
-            }
-        })
-    };
-    replay.devices.iter().flat_map(of_device).collect()
+                outside_pytorch: seen
+                    .and_then(|(outside, time)| outside.nearest(time, device.reserved.at(moment))),
+            });
+        }
+    }
+    failures
 }
 
 fn print(failure: &Failure) -> Result<(), CommandError> {
@@ -204,6 +218,17 @@ fn print(failure: &Failure) -> Result<(), CommandError> {
     ];
     if let Some(outside) = evidence.outside_bytes {
         rows.insert(3, ("outside PyTorch", bytes(outside)));
+    }
+    if let Some(seen) = &failure.outside_pytorch {
+        let parts = [
+            ("this process outside PyTorch", seen.outside_bytes),
+            ("other processes on the device", seen.others_bytes),
+        ];
+        rows.extend(
+            parts
+                .into_iter()
+                .filter_map(|(name, size)| Some((name, bytes(size?)))),
+        );
     }
     let cells = rows
         .into_iter()

@@ -224,7 +224,9 @@ fn print(simulation: &Simulation, conf: Option<&str>) -> Result<(), CommandError
         output::line("")?;
         let (recorded, simulated) = (&device.recorded, &device.simulated);
         let bytes = |name: &str, recorded: u64, simulated: u64| {
-            let change = if recorded == simulated {
+            // A run that ended early has less of everything, which says nothing.
+            let ended = matches!(device.ending, Ending::OutOfMemory { .. });
+            let change = if recorded == simulated || ended {
                 String::new()
             } else {
                 let sign = if simulated > recorded { "+" } else { "−" };
@@ -295,6 +297,12 @@ fn print(simulation: &Simulation, conf: Option<&str>) -> Result<(), CommandError
         print_fragmentation(&device.simulated_curve)?;
         output::line("")?;
         output::paragraph(&fidelity_line(device))?;
+        if !device.fidelity.is_exact() {
+            output::paragraph(
+                "Of such a recording, peak allocated is the least it can have been (requests \
+                 rounded up), and retries are those of the part that was replayed.",
+            )?;
+        }
         output::line("")?;
     }
     output::heading("assumptions")?;

@@ -1,5 +1,6 @@
 //! `gpumemprof stats FILE`: peaks, totals and counts of every device.
 
+use profiler_core::metrics::{Outside, OutsidePoint};
 use profiler_core::oom::oom_events;
 use profiler_core::replay::{DeviceReplay, Replay};
 use profiler_core::snapshot::{BlockState, DeviceId, Snapshot};
@@ -43,6 +44,49 @@ struct DeviceStats {
     allocations: usize,
     /// Segments at the end.
     segments_final: usize,
+    /// What lies outside PyTorch, if the recorder watched the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outside_pytorch: Option<OutsideStats>,
+}
+
+/// Memory outside PyTorch at some times; null where none has a figure.
+#[derive(Serialize)]
+struct OutsideStats {
+    /// How often the driver was asked.
+    looks: usize,
+    /// Whether which of the driver's processes is the recorded one is inferred.
+    is_inferred: bool,
+    at_peak: Option<OutsidePoint>,
+    most: Option<OutsidePoint>,
+    last: Option<OutsidePoint>,
+    others: Vec<OtherStats>,
+}
+
+/// Another process on the device at the end.
+#[derive(Serialize)]
+struct OtherStats {
+    process: u32,
+    name: Option<String>,
+    used_bytes: Option<u64>,
+}
+
+fn outside_stats(snapshot: &Snapshot, replay: &DeviceReplay) -> Option<OutsideStats> {
+    let outside = Outside::new(snapshot, replay)?;
+    let watch = snapshot.watch(replay.device)?;
+    Some(OutsideStats {
+        looks: outside.points.len(),
+        is_inferred: watch.is_inferred,
+        at_peak: outside.at_peak,
+        most: outside.most,
+        last: outside.last,
+        others: (watch.others.iter())
+            .map(|other| OtherStats {
+                process: other.process,
+                name: other.name.clone(),
+                used_bytes: other.used_bytes,
+            })
+            .collect(),
+    })
 }
 
 /// Prints the figures.
@@ -117,6 +161,7 @@ fn device_stats(snapshot: &Snapshot, replay: &DeviceReplay) -> DeviceStats {
         ooms: oom_events(snapshot, replay).len(),
         allocations: replay.allocations.len(),
         segments_final: segments,
+        outside_pytorch: outside_stats(snapshot, replay),
     }
 }
 

@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use super::bound::Bound;
 use super::candidate::{Candidate, Trial, confs_for};
+use super::fidelity::Fidelity;
 use super::gpus::Gpu;
 use super::jobs::run_jobs;
 use super::judge::{best_of, judge, rank};
-use super::replay::{Fidelity, Recording};
+use super::replay::Recording;
 use super::simulate::{SimulateError, SimulateProgress, recordings};
 use super::summary::Summary;
 use super::version::TorchVersion;
@@ -76,9 +77,10 @@ pub struct DeviceAdvice {
 /// The setting to use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Best {
-    /// The settings string.
+    /// The settings that were simulated.
     pub conf: String,
-    /// The environment line to paste.
+    /// The environment line to paste: these settings, and recorded options that have no effect
+    /// on where blocks go.
     pub environment: String,
     /// Peak reserved bytes less than under the recorded settings, both without a limit; 0 if it
     /// needs no less but runs where the recorded one does not.

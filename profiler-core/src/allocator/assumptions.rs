@@ -3,11 +3,13 @@
 use super::replay::Recording;
 use super::run::Ending;
 use super::simulate::DeviceSimulation;
-use super::what_if::WhatIf;
+use super::what_if::{Capacity, WhatIf};
+use crate::snapshot::Snapshot;
 use crate::units;
 
 /// Adds what the trace of `recording` does not tell about `simulation`, each sentence once.
 pub(super) fn note_assumptions(
+    snapshot: &Snapshot,
     recording: &Recording,
     simulation: &DeviceSimulation,
     what_if: &WhatIf,
@@ -25,6 +27,17 @@ pub(super) fn note_assumptions(
             "Device {device}: the model agrees with the recording in only {:.2} % of what can be \
              compared, so what it says of other settings is an estimate.",
             recording.fidelity.share() * 100.0
+        ));
+    }
+    if snapshot.settings.is_none() {
+        let expandable = if recording.settings.expandable_segments {
+            ", with expandable segments, which the file shows"
+        } else {
+            ""
+        };
+        note(format!(
+            "The file does not record the allocator's settings; the defaults are taken for \
+             them{expandable}."
         ));
     }
     if !program.start.segments.is_empty() {
@@ -65,6 +78,18 @@ pub(super) fn note_assumptions(
              context, NCCL and other processes come on top.",
             units::bytes(bytes)
         )),
+    }
+    let recorded_peak = recording.fidelity.peak_reserved_recorded;
+    if what_if.capacity == Capacity::Recorded
+        && let Some(capacity) = simulation.capacity.filter(|&bytes| bytes < recorded_peak)
+    {
+        note(format!(
+            "Device {device}: the recording held {} earlier, more than the {} there were when it \
+             ran out: something outside the allocator took memory in between, and here that is \
+             missing from the beginning.",
+            units::bytes(recorded_peak),
+            units::bytes(capacity)
+        ));
     }
     match simulation.ending {
         Ending::OutOfMemory { event, .. } => note(format!(

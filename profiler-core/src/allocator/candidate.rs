@@ -125,7 +125,10 @@ impl Trial<'_> {
         let at_capacity = shown.as_ref().map(|limited| limited.simulated.clone());
         let simulated = unlimited.simulated.clone();
         let candidate = Candidate {
-            conf: conf.map_or_else(|| recorded_conf(self.snapshot), str::to_owned),
+            conf: conf.map_or_else(
+                || recorded_conf(self.snapshot, self.recording),
+                str::to_owned,
+            ),
             is_recorded: conf.is_none(),
             simulated,
             smallest_capacity_bytes,
@@ -184,7 +187,11 @@ impl Trial<'_> {
     }
 }
 
-fn recorded_conf(snapshot: &Snapshot) -> String {
-    let settings = snapshot.settings.as_ref();
-    settings.map_or_else(String::new, |settings| settings.conf.clone())
+/// The recorded settings as a string: the one in the file, or what the segments show.
+fn recorded_conf(snapshot: &Snapshot, recording: &Recording) -> String {
+    match &snapshot.settings {
+        Some(settings) => settings.conf.clone(),
+        None if recording.settings.expandable_segments => "expandable_segments:True".to_owned(),
+        None => String::new(),
+    }
 }

@@ -3,6 +3,7 @@
 use super::advise::{Best, DeviceAdvice, GpuFit};
 use super::bound::Bound;
 use super::candidate::Candidate;
+use super::conf::without_effect;
 use super::gpus::{GPUS, Gpu};
 use super::replay::Recording;
 use super::summary::recorded_summary;
@@ -90,9 +91,13 @@ pub(super) fn best_of<'a>(
 
 fn best_line(best: &Candidate, recorded: &Candidate, dialect: Dialect) -> Best {
     let peak = |candidate: &Candidate| candidate.simulated.reserved_peak_bytes;
+    // What the user set for other reasons stays set.
+    let kept = without_effect(&recorded.conf);
+    let options = std::iter::once(best.conf.as_str()).chain(kept);
+    let line: Vec<&str> = options.filter(|option| !option.is_empty()).collect();
     Best {
         conf: best.conf.clone(),
-        environment: environment_line(&best.conf, dialect),
+        environment: environment_line(&line.join(","), dialect),
         saves_bytes: peak(recorded).saturating_sub(peak(best)),
         is_rescue: recorded.fails_at_capacity(),
     }

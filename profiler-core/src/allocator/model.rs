@@ -21,10 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::{Block, BlockId, Blocks, NOT_EXPANDABLE, Use};
 use super::counters::Counters;
-use super::driver::{Collection, Driver, Piece};
+use super::driver::{Driver, Piece};
 use super::lane::{Lane, LaneKey, Place};
 use super::rounding::SizeRules;
-use super::settings::{Settings, UNLIMITED};
+use super::settings::Settings;
 use super::version::{Rules, TieBreak};
 use crate::snapshot::SegmentKind;
 
@@ -64,7 +64,7 @@ pub struct Allocator<D> {
     pub(super) driver: D,
     pub(super) blocks: Blocks,
     pub(super) lanes: Vec<Lane>,
-    lane_of: BTreeMap<LaneKey, u32>,
+    pub(super) lane_of: BTreeMap<LaneKey, u32>,
     last_lane: Option<(LaneKey, u32)>,
     pub(super) reservations: Vec<Reservation>,
     pub(super) pending: BTreeSet<BlockId>,
@@ -224,11 +224,11 @@ impl<D: Driver> Allocator<D> {
     }
 
     /// Whether free blocks' ages matter.
-    fn counts_searches(&self) -> bool {
+    pub(super) fn counts_searches(&self) -> bool {
         self.settings.garbage_collection_threshold > 0.0
     }
 
-    fn searches_of(&self, pool: u32, kind: SegmentKind) -> u32 {
+    pub(super) fn searches_of(&self, pool: u32, kind: SegmentKind) -> u32 {
         self.searches.get(&(pool, kind)).copied().unwrap_or(0)
     }
 
@@ -394,289 +394,5 @@ impl<D: Driver> Allocator<D> {
         let rest = self.cut(id, front);
         self.list(id, request.pool, request.kind);
         rest
-    }
-
-    /// Cuts an unlisted block in two; returns the second part.
-    pub(super) fn cut(&mut self, id: BlockId, size: u64) -> BlockId {
-        let block = self.blocks.get(id);
-        let rest = self.blocks.add(Block {
-            address: block.address.saturating_add(size),
-            size: block.size.saturating_sub(size),
-            previous: id,
-            ..block
-        });
-        self.blocks.change(id, |block| {
-            block.size = size;
-            block.next = rest;
-        });
-        if let Some(next) = block.next.get() {
-            self.blocks.change(next, |block| block.previous = rest);
-        }
-        rest
-    }
-
-    /// Puts a block into its lane's free set (`insert_into_blocks`).
-    #[inline]
-    pub(super) fn list(&mut self, id: BlockId, pool: u32, kind: SegmentKind) {
-        let searches = if self.counts_searches() {
-            self.searches_of(pool, kind)
-        } else {
-            0
-        };
-        let mut listed = None;
-        self.blocks.change(id, |block| {
-            block.state = Use::Free;
-            block.requested = 0;
-            block.freed_at_search = searches;
-            listed = Some((Place::of(block, id), block.lane));
-        });
-        if let Some((place, lane)) = listed
-            && let Some(lane) = self.lanes.get_mut(lane as usize)
-        {
-            lane.insert(place);
-        }
-    }
-
-    /// Takes a free block out of its lane's free set.
-    #[inline]
-    fn unlist(&mut self, place: Place) {
-        let lane = self.blocks.get(place.block).lane;
-        if let Some(lane) = self.lanes.get_mut(lane as usize) {
-            lane.remove(&place);
-        }
-    }
-
-    /// Merges an allocated or pending block with its free neighbours and puts the result into
-    /// its lane (`free_block`).
-    fn release_to_lane(&mut self, id: BlockId) {
-        let block = self.blocks.get(id);
-        let mut merged = 0_u64;
-        for neighbour in [block.previous, block.next] {
-            let more = self.merge(id, neighbour, Use::Free);
-            merged = more.saturating_add(merged);
-        }
-        self.counters.active.subtract(block.size);
-        self.counters.requested.subtract(block.requested);
-        if !block.is_expandable() {
-            if self.blocks.get(id).is_split() {
-                self.counters.inactive_split.add(block.size);
-            } else {
-                self.counters.inactive_split.subtract(merged);
-            }
-        }
-        let key = self.lane_key(block.lane);
-        self.list(id, key.pool, key.kind);
-    }
-
-    pub(super) fn lane_key(&self, lane: u32) -> LaneKey {
-        self.lanes.get(lane as usize).map_or(
-            LaneKey {
-                pool: 0,
-                kind: SegmentKind::Large,
-                stream: 0,
-            },
-            |lane| lane.key,
-        )
-    }
-
-    /// Makes `other` part of the unlisted block `id` if it is in `state`; returns its bytes
-    /// (`try_merge_blocks`).
-    pub(super) fn merge(&mut self, id: BlockId, other: BlockId, state: Use) -> u64 {
-        let Some(other_id) = other.get() else {
-            return 0;
-        };
-        let other = self.blocks.get(other_id);
-        if other.state != state {
-            return 0;
-        }
-        if let Some(lane) = self.lanes.get_mut(other.lane as usize) {
-            match state {
-                Use::Unmapped => {
-                    lane.unmapped.remove(&other.address);
-                }
-                _ => lane.remove(&Place::of(&other, other_id)),
-            }
-        }
-        let is_before = other.next == id;
-        self.blocks.change(id, |block| {
-            block.size = block.size.saturating_add(other.size);
-            if is_before {
-                block.address = other.address;
-                block.previous = other.previous;
-            } else {
-                block.next = other.next;
-            }
-        });
-        let (outer, at_front) = if is_before {
-            (other.previous, true)
-        } else {
-            (other.next, false)
-        };
-        if let Some(outer) = outer.get() {
-            self.blocks.change(outer, |block| {
-                if at_front {
-                    block.next = id;
-                } else {
-                    block.previous = id;
-                }
-            });
-        }
-        self.blocks.remove(other_id);
-        other.size
-    }
-
-    /// `cudaFree` of a free block that is a whole segment (`release_block`).
-    pub(super) fn release_segment(&mut self, place: Place) {
-        self.unlist(place);
-        self.blocks.remove(place.block);
-        self.driver.free(Piece {
-            address: place.address,
-            size: place.size,
-        });
-        self.counters.reserved.subtract(place.size);
-        self.counters.segments.subtract(1);
-        self.counters.device_frees += 1;
-    }
-
-    /// Gives back segments of at least `max_split_size`: one that is large enough by itself, or
-    /// the largest ones until they are (`release_available_cached_blocks`). Returns whether
-    /// enough was found.
-    fn release_available(&mut self, request: &Request) -> bool {
-        let limit = self.settings.max_split_size;
-        if limit == UNLIMITED {
-            return false;
-        }
-        let needed = request.rounded.max(limit);
-        let Some(lane) = self.lanes.get(request.lane as usize) else {
-            return false;
-        };
-        let is_whole = |place: &Place| {
-            let block = self.blocks.get(place.block);
-            !block.is_expandable() && !block.is_split()
-        };
-        let single = lane.from(needed).next();
-        if let Some(place) = single.filter(is_whole) {
-            self.release_segment(place);
-            return true;
-        }
-        let mut released = 0_u64;
-        let mut below = needed;
-        while released < needed {
-            let Some(lane) = self.lanes.get(request.lane as usize) else {
-                break;
-            };
-            let Some(place) = lane.last_below(below).filter(|place| place.size >= limit) else {
-                break;
-            };
-            let block = self.blocks.get(place.block);
-            if block.is_expandable() || block.is_split() {
-                below = place.size;
-                continue;
-            }
-            released = released.saturating_add(place.size);
-            self.release_segment(place);
-        }
-        released >= needed
-    }
-
-    /// Waits for the other streams, then gives back every unused segment and page
-    /// (`release_cached_blocks`).
-    fn release_cached(&mut self) {
-        for id in std::mem::take(&mut self.pending) {
-            self.release_to_lane(id);
-        }
-        self.release_pool(0, SegmentKind::Large);
-        self.release_pool(0, SegmentKind::Small);
-        let mut private: Vec<u32> = self.lane_of.keys().map(|key| key.pool).collect();
-        private.dedup();
-        for pool in private {
-            if pool != 0 && self.driver.is_freeable(pool) {
-                self.release_pool(pool, SegmentKind::Small);
-                self.release_pool(pool, SegmentKind::Large);
-            }
-        }
-    }
-
-    /// Free blocks of a pool in the order it keeps them: by stream, size and address.
-    fn free_of_pool(&self, pool: u32, kind: SegmentKind) -> Vec<Place> {
-        let key = |stream| LaneKey { pool, kind, stream };
-        self.lane_of
-            .range(key(0)..=key(u64::MAX))
-            .filter_map(|(_, &lane)| self.lanes.get(lane as usize))
-            .flat_map(Lane::all)
-            .collect()
-    }
-
-    /// `release_blocks`.
-    fn release_pool(&mut self, pool: u32, kind: SegmentKind) {
-        let mut expandable = Vec::new();
-        for place in self.free_of_pool(pool, kind) {
-            let block = self.blocks.get(place.block);
-            if block.is_expandable() {
-                expandable.push(place.block);
-            } else if !block.is_split() {
-                self.release_segment(place);
-            }
-        }
-        for id in expandable {
-            self.unmap_pages(id, pool, kind);
-        }
-    }
-
-    /// Gives back unused segments of the default large pool that are older than average until
-    /// the limit's threshold is met (`garbage_collect_cached_blocks`).
-    fn collect_garbage(&mut self) {
-        let held = self.counters.reserved.current;
-        let threshold = self.settings.garbage_collection_threshold;
-        let searches = self.searches_of(0, SegmentKind::Large);
-        let mut idle: Vec<(Place, u32)> = self
-            .free_of_pool(0, SegmentKind::Large)
-            .into_iter()
-            .filter_map(|place| {
-                let block = self.blocks.get(place.block);
-                let is_whole = !block.is_expandable() && !block.is_split();
-                let age = searches.wrapping_sub(block.freed_at_search);
-                is_whole.then_some((place, age))
-            })
-            .collect();
-        let mut total_age: u64 = idle.iter().map(|&(_, age)| u64::from(age)).sum();
-        let mut reclaimed = 0_u64;
-        while !idle.is_empty() {
-            let average = total_age as f64 / idle.len() as f64;
-            // The sum shrinks while a round runs, its threshold does not.
-            let (round, rest): (Vec<_>, Vec<_>) =
-                idle.iter().partition(|(_, age)| f64::from(*age) >= average);
-            let pieces: Vec<Piece> = round
-                .iter()
-                .map(|(place, _)| Piece {
-                    address: place.address,
-                    size: place.size,
-                })
-                .collect();
-            match self.driver.collect(threshold, held, reclaimed, &pieces) {
-                Collection::Done => break,
-                Collection::Round => {}
-                Collection::These(pieces) => {
-                    for piece in pieces {
-                        let found = idle.iter().find(|(place, _)| {
-                            (place.address, place.size) == (piece.address, piece.size)
-                        });
-                        if let Some(&(place, _)) = found {
-                            self.release_segment(place);
-                        }
-                    }
-                    break;
-                }
-            }
-            for &(place, age) in &round {
-                reclaimed = reclaimed.saturating_add(place.size);
-                total_age = total_age.saturating_sub(u64::from(age));
-                self.release_segment(place);
-            }
-            if round.is_empty() {
-                break;
-            }
-            idle = rest;
-        }
     }
 }

@@ -85,6 +85,54 @@ impl Program {
         last.map_or(0, |timed| timed.event.saturating_add(1))
     }
 
+    /// Most bytes asked for and not yet freed, and most bytes of blocks not let go of, each
+    /// request rounded by `rules`: what any allocator with those rules has at least.
+    #[must_use]
+    pub fn peaks(&self, rules: &SizeRules) -> (u64, u64) {
+        let requested = |request: u32| {
+            let request = self.requests.get(request as usize);
+            request.map_or(0, |request| request.requested)
+        };
+        let rounded = |request: u32| rules.round_size(requested(request));
+        let (mut live, mut allocated) = (0_u64, 0_u64);
+        let mut let_go = vec![false; self.requests.len()];
+        for (request, block) in (0..).zip(&self.start.blocks) {
+            live = live.saturating_add(block.requested);
+            if block.is_pending {
+                if let Some(let_go) = let_go.get_mut(request as usize) {
+                    *let_go = true;
+                }
+            } else {
+                allocated = allocated.saturating_add(rounded(request));
+            }
+        }
+        let mut peaks = (live, allocated);
+        for timed in &self.steps {
+            let (Step::Malloc(request)
+            | Step::Free(request)
+            | Step::FreeLater(request)
+            | Step::CompleteFree(request)) = timed.step
+            else {
+                continue;
+            };
+            if let Step::Malloc(_) = timed.step {
+                live = live.saturating_add(requested(request));
+                allocated = allocated.saturating_add(rounded(request));
+                peaks = (peaks.0.max(live), peaks.1.max(allocated));
+                continue;
+            }
+            if let Some(let_go) = let_go.get_mut(request as usize)
+                && !std::mem::replace(let_go, true)
+            {
+                allocated = allocated.saturating_sub(rounded(request));
+            }
+            if !matches!(timed.step, Step::FreeLater(_)) {
+                live = live.saturating_sub(requested(request));
+            }
+        }
+        peaks
+    }
+
     /// The program behind `device`'s trace from event `from` on.
     #[must_use]
     pub fn extract(snapshot: &Snapshot, device: DeviceId, rules: &SizeRules, from: u32) -> Self {

@@ -1,85 +1,18 @@
 //! The recorded program run again under the recorded settings, compared event by event.
 
-use super::block::{BlockId, Use};
 use super::counters::Counters;
 use super::curve::{CurveBuilder, CurvePoint};
-use super::driver::{Driver, Piece};
+use super::fidelity::Fidelity;
 use super::map::{BlockMap, map_of};
-use super::model::Allocator;
 use super::program::{Program, Step};
-use super::recorded_driver::{Deviation, RecordedDriver, SegmentEvent, segment_events};
+use super::recorded_driver::{SegmentEvent, segment_events};
+use super::replay_run::Run;
 use super::rounding::{MIN_BLOCK_SIZE, SizeRules};
 use super::settings::Settings;
 use super::solve;
+use super::start_state::StartState;
 use super::version::{Dialect, Rules, TieBreak, TorchVersion};
 use crate::snapshot::{Action, DeviceId, Events, Snapshot};
-
-/// How far the model agrees with a recording.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Fidelity {
-    /// The device.
-    pub device: DeviceId,
-    /// The rules that explain the recording best.
-    pub rules: Rules,
-    /// Allocations in the trace.
-    pub allocations: u64,
-    /// Those that the model put on the recorded segment and offset.
-    pub placed: u64,
-    /// Segments and pages taken and given back in the trace.
-    pub segment_events: u64,
-    /// Those that the model did at the same step, at the same address and with the same size.
-    pub segment_events_matched: u64,
-    /// Most bytes held at once: by the recording, and by the model.
-    pub peak_reserved_recorded: u64,
-    /// The model's.
-    pub peak_reserved_replayed: u64,
-    /// Blocks live when recording began whose size the file does not say.
-    pub guessed_blocks: u64,
-    /// Those whose first guess the recording contradicted and corrected.
-    pub corrected_blocks: u64,
-    /// Blocks of the final state (live and free) that the model has too, with address, size and
-    /// state.
-    pub final_blocks_matched: u64,
-    /// Blocks of the final state.
-    pub final_blocks: u64,
-    /// `snapshot` events whose active bytes the model has too, and all of them.
-    pub snapshots_matched: u64,
-    /// All `snapshot` events.
-    pub snapshots: u64,
-    /// Disagreements after which the model was put back into the recorded state.
-    pub restarts: u64,
-    /// The first disagreement.
-    pub first_disagreement: Option<Disagreement>,
-}
-
-impl Fidelity {
-    /// Share of allocations and segment events that agree; 1 for a trace without any.
-    #[must_use]
-    pub fn share(&self) -> f64 {
-        let all = self.allocations + self.segment_events;
-        if all == 0 {
-            return 1.0;
-        }
-        (self.placed + self.segment_events_matched) as f64 / all as f64
-    }
-
-    /// Whether everything that can be compared agrees.
-    #[must_use]
-    pub fn is_exact(&self) -> bool {
-        self.first_disagreement.is_none()
-            && self.placed == self.allocations
-            && self.segment_events_matched == self.segment_events
-    }
-}
-
-/// Where the model first does something else than the recording.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disagreement {
-    /// The row in the trace.
-    pub event: u32,
-    /// What the model did and what the recording says, in words.
-    pub explanation: String,
-}
 
 /// Replays `device`'s trace under the recorded settings.
 ///
@@ -90,7 +23,7 @@ pub fn replay_recorded(snapshot: &Snapshot, device: DeviceId) -> Fidelity {
 }
 
 /// A recording with the rules, settings and start state that explain it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Recording {
     /// The rules.
     pub rules: Rules,
@@ -109,25 +42,26 @@ impl Recording {
     /// Finds the rules and the start state of `device`'s trace.
     #[must_use]
     pub fn new(snapshot: &Snapshot, device: DeviceId) -> Self {
-        Self::with_effort(snapshot, device, Effort::FULL)
+        Self::with_effort(snapshot, device, Effort::FULL).unwrap_or_default()
     }
 
     /// The same without a long search: one pass over the trace, and a second or two more where
     /// the start has to be guessed. Of use if it is exact; if it is not, it ends at the first
-    /// disagreement.
+    /// disagreement. None if so much of the trace contradicts the rest that no allocator did it.
     #[must_use]
-    pub fn quick(snapshot: &Snapshot, device: DeviceId) -> Self {
+    pub fn quick(snapshot: &Snapshot, device: DeviceId) -> Option<Self> {
         Self::with_effort(snapshot, device, Effort::QUICK)
     }
 
     /// [`Self::quick`], if the model explains all of it.
     #[must_use]
     pub fn if_exact(snapshot: &Snapshot, device: DeviceId) -> Option<Self> {
-        let recording = Self::quick(snapshot, device);
+        let recording = Self::quick(snapshot, device)?;
         recording.fidelity.is_exact().then_some(recording)
     }
 
-    fn with_effort(snapshot: &Snapshot, device: DeviceId, effort: Effort) -> Self {
+    /// None if the effort is not worth making.
+    fn with_effort(snapshot: &Snapshot, device: DeviceId, effort: Effort) -> Option<Self> {
         let settings = recorded_settings(snapshot);
         let version = TorchVersion::at_least(&snapshot.features);
         let dialect = Dialect::detect(&snapshot.segments);
@@ -145,8 +79,24 @@ impl Recording {
             }
         }
         let mut best: Option<Self> = None;
+        let mut start = StartState::default();
         for rules in candidates {
-            let next = Self::under(snapshot, device, rules, &settings, effort);
+            let program = match &best {
+                // Nothing but the start is changed by a search.
+                Some(best) if best.rules.dialect == rules.dialect => Program {
+                    start: start.clone(),
+                    ..best.program.clone()
+                },
+                _ => {
+                    let sizes = SizeRules::new(rules.dialect, &settings);
+                    Program::extract(snapshot, device, &sizes, 0)
+                }
+            };
+            if !effort.is_worth(&program) {
+                return None;
+            }
+            start.clone_from(&program.start);
+            let next = Self::under(snapshot, program, rules, &settings, effort);
             let is_exact = next.fidelity.is_exact();
             let share = |recording: &Self| recording.fidelity.share();
             if best.as_ref().is_none_or(|best| share(&next) > share(best)) {
@@ -156,29 +106,23 @@ impl Recording {
                 break;
             }
         }
-        best.unwrap_or_else(|| Self {
-            rules: Rules::default(),
-            settings,
-            program: Program::default(),
-            fidelity: Fidelity::default(),
-            counters: Counters::default(),
-        })
+        best
     }
 
     fn under(
         snapshot: &Snapshot,
-        device: DeviceId,
+        mut program: Program,
         rules: Rules,
         settings: &Settings,
         effort: Effort,
     ) -> Self {
+        let device = program.device;
         let sizes = SizeRules::new(rules.dialect, settings);
         let no_events = Events::default();
         let events = snapshot
             .trace(device)
             .map_or(&no_events, |trace| &trace.events);
         let segment_events = segment_events(events);
-        let mut program = Program::extract(snapshot, device, &sizes, 0);
         let guessed = program.start.blocks.iter();
         let guessed_blocks = guessed.filter(|block| block.is_guess()).count() as u64;
         let corrected_blocks =
@@ -332,6 +276,9 @@ struct Effort {
     /// After so many disagreements the rest of a trace counts as not replayed: each costs a pass
     /// over the trace.
     restarts: u64,
+    /// How many steps a program must have for each event that contradicts the others: trimmed
+    /// files have a few such events, and what is full of them no allocator did.
+    steps_per_contradiction: u64,
 }
 
 impl Effort {
@@ -339,34 +286,20 @@ impl Effort {
     const FULL: Self = Self {
         steps: 40_000_000,
         restarts: 32,
+        steps_per_contradiction: 0,
     };
     /// For work in passing, of use only if it is exact.
     const QUICK: Self = Self {
         steps: 2_000_000,
         restarts: 0,
+        steps_per_contradiction: 8,
     };
-}
 
-impl Fidelity {
-    fn count_final_blocks<D: Driver>(&mut self, snapshot: &Snapshot, allocator: &Allocator<D>) {
-        let mut replayed = std::collections::BTreeMap::new();
-        for (_, block) in allocator.blocks.iter() {
-            if block.state != Use::Unmapped {
-                replayed.insert(block.address, (block.size, block.state));
-            }
-        }
-        for segment in snapshot.segments.of_device(self.device) {
-            for block in snapshot.segments.blocks(segment) {
-                self.final_blocks += 1;
-                let state = match block.state {
-                    crate::snapshot::BlockState::Allocated => Use::Allocated,
-                    crate::snapshot::BlockState::PendingFree => Use::Pending,
-                    crate::snapshot::BlockState::Inactive => Use::Free,
-                };
-                let same = replayed.get(&block.address) == Some(&(block.size, state));
-                self.final_blocks_matched += u64::from(same);
-            }
-        }
+    /// Whether the trace is such that an exact replay can be hoped for.
+    fn is_worth(self, program: &Program) -> bool {
+        let contradictions = program.start.contradictions + program.unknown_frees;
+        let weight = contradictions.saturating_mul(self.steps_per_contradiction);
+        weight <= program.steps.len() as u64
     }
 }
 
@@ -411,219 +344,4 @@ fn recorded_peak(program: &Program, events: &[SegmentEvent]) -> u64 {
         peak = peak.max(held);
     }
     peak
-}
-
-/// A program being replayed against its recording.
-pub(super) struct Run<'a> {
-    program: std::borrow::Cow<'a, Program>,
-    pub(super) allocator: Allocator<RecordedDriver<'a>>,
-    handles: Vec<BlockId>,
-    pub(super) placed: u64,
-    pub(super) snapshots_matched: u64,
-}
-
-/// A step at which model and recording part.
-#[derive(Clone, Debug)]
-pub(super) struct Conflict {
-    pub(super) event: u32,
-    /// Where the recording has the block, if it has one.
-    pub(super) recorded: Option<u64>,
-    /// Where the model put it, if it did.
-    pub(super) replayed: Option<BlockId>,
-    replayed_address: Option<u64>,
-    deviation: Option<Deviation>,
-}
-
-impl<'a> Run<'a> {
-    pub(super) fn new(
-        program: &'a Program,
-        events: &'a [SegmentEvent],
-        rules: Rules,
-        settings: &Settings,
-        from: u32,
-    ) -> Self {
-        Self::start(
-            std::borrow::Cow::Borrowed(program),
-            events,
-            rules,
-            settings,
-            from,
-        )
-    }
-
-    fn new_owned(
-        program: Program,
-        events: &'a [SegmentEvent],
-        rules: Rules,
-        settings: &Settings,
-        from: u32,
-    ) -> Self {
-        Self::start(
-            std::borrow::Cow::Owned(program),
-            events,
-            rules,
-            settings,
-            from,
-        )
-    }
-
-    fn start(
-        program: std::borrow::Cow<'a, Program>,
-        events: &'a [SegmentEvent],
-        rules: Rules,
-        settings: &Settings,
-        from: u32,
-    ) -> Self {
-        let has_earlier_history = !program.start.segments.is_empty();
-        let driver = RecordedDriver::new(events, from, has_earlier_history);
-        let mut allocator = Allocator::new(rules, settings.clone(), driver);
-        let mut handles = allocator.restore(&program.start);
-        handles.resize(program.requests.len(), BlockId::NONE);
-        Self {
-            program,
-            allocator,
-            handles,
-            placed: 0,
-            snapshots_matched: 0,
-        }
-    }
-
-    /// Handles of the program's requests.
-    pub(super) fn handles(&self) -> &[BlockId] {
-        &self.handles
-    }
-
-    /// Runs until model and recording part, or to the end.
-    pub(super) fn run_to_conflict(&mut self) -> Option<Conflict> {
-        let program = std::mem::take(&mut self.program);
-        let conflict = program
-            .steps
-            .iter()
-            .find_map(|timed| self.step(&program, timed.event, timed.step));
-        self.program = program;
-        conflict
-    }
-
-    fn step(&mut self, program: &Program, event: u32, step: Step) -> Option<Conflict> {
-        let handle = |handles: &[BlockId], request: u32| {
-            handles
-                .get(request as usize)
-                .copied()
-                .unwrap_or(BlockId::NONE)
-        };
-        match step {
-            Step::Free(request) => self.allocator.free(handle(&self.handles, request)),
-            Step::FreeLater(request) => {
-                self.allocator.free_later(handle(&self.handles, request));
-            }
-            Step::CompleteFree(request) => {
-                self.allocator.complete_free(handle(&self.handles, request));
-            }
-            Step::Snapshot(active) => {
-                let same = self.allocator.counters().active.current == active;
-                self.snapshots_matched += u64::from(same);
-            }
-            Step::EmptyCache => {
-                self.allocator.driver_mut().open(event, true);
-                self.allocator.empty_cache();
-                return self.conflict(event, None, None);
-            }
-            Step::FailedMalloc {
-                rounded,
-                stream,
-                pool,
-            } => {
-                self.allocator.driver_mut().open(event, false);
-                let block = self.allocator.malloc(rounded, stream, pool).ok();
-                return self.conflict(event, None, block);
-            }
-            Step::Malloc(request) => {
-                let wanted = program.requests.get(request as usize)?;
-                self.allocator.driver_mut().open(event, false);
-                let block = self
-                    .allocator
-                    .malloc(wanted.requested, wanted.stream, wanted.pool)
-                    .ok();
-                if let (Some(block), Some(slot)) = (block, self.handles.get_mut(request as usize)) {
-                    *slot = block;
-                }
-                let conflict = self.conflict(event, Some(wanted.address), block);
-                self.placed += u64::from(conflict.is_none());
-                return conflict;
-            }
-        }
-        None
-    }
-
-    /// What differs after a step that should have ended with a block at `recorded`.
-    fn conflict(
-        &mut self,
-        event: u32,
-        recorded: Option<u64>,
-        replayed: Option<BlockId>,
-    ) -> Option<Conflict> {
-        let driver = self.allocator.driver_mut();
-        let mut deviation = driver.deviation.take();
-        if deviation.is_none()
-            && let Some(left) = driver.peek()
-        {
-            // The recording took or gave back something the model did not.
-            deviation = Some(Deviation {
-                action: Action::Other,
-                piece: Piece {
-                    address: 0,
-                    size: 0,
-                },
-                recorded: Some(left),
-            });
-        }
-        let replayed_address = replayed.map(|id| self.allocator.block(id).address);
-        if deviation.is_none() && recorded == replayed_address {
-            return None;
-        }
-        Some(Conflict {
-            event,
-            recorded,
-            replayed,
-            replayed_address,
-            deviation,
-        })
-    }
-}
-
-impl Conflict {
-    fn disagreement(&self) -> Disagreement {
-        let place = |address: Option<u64>| {
-            address.map_or_else(|| "nowhere".to_owned(), |at| format!("{at:#x}"))
-        };
-        let mut explanation = format!(
-            "the model puts the block at {}, the recording has it at {}",
-            place(self.replayed_address),
-            place(self.recorded)
-        );
-        if let Some(deviation) = &self.deviation {
-            let model = match deviation.action {
-                Action::Other => "does nothing".to_owned(),
-                action => format!("does {} of {} bytes", action.name(), deviation.piece.size),
-            };
-            let recorded = deviation.recorded.map_or_else(
-                || "has no segment event".to_owned(),
-                |event| {
-                    format!(
-                        "has {} of {} bytes at {:#x} (event {})",
-                        event.action.name(),
-                        event.piece.size,
-                        event.piece.address,
-                        event.event
-                    )
-                },
-            );
-            explanation =
-                format!("{explanation}; the model {model} where the recording {recorded}");
-        }
-        Disagreement {
-            event: self.event,
-            explanation,
-        }
-    }
 }

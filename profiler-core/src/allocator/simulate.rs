@@ -6,8 +6,9 @@ use super::assumptions::note_assumptions;
 use super::conf::ConfError;
 use super::counters::Counters;
 use super::curve::{CurveBuilder, CurvePoint};
+use super::fidelity::Fidelity;
 use super::map::{BlockMap, map_of};
-use super::replay::{Fidelity, Recording};
+use super::replay::Recording;
 use super::run::{Ending, SimulatedRun};
 use super::settings::Settings;
 use super::summary::{Summary, recorded_summary, summary};
@@ -146,7 +147,7 @@ pub fn simulate_recordings(
             progress(done + steps, all)
         })?;
         done += recording.program.steps.len() as u64;
-        note_assumptions(recording, &device, what_if, &mut assumptions);
+        note_assumptions(snapshot, recording, &device, what_if, &mut assumptions);
         devices.push(device);
     }
     Ok(Simulation {

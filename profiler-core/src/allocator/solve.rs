@@ -23,7 +23,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use super::block::{BlockId, Use};
 use super::program::Program;
 use super::recorded_driver::SegmentEvent;
-use super::replay::Run;
+use super::replay_run::Run;
 use super::settings::Settings;
 use super::start_state::{StartSegment, StartState};
 use super::version::{Rules, TieBreak};

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::counters::Counters;
 use super::replay::Recording;
+use super::rounding::SizeRules;
 use crate::snapshot::{Action, Snapshot};
 
 /// Peaks and counts of one device over a run.
@@ -11,7 +12,8 @@ use crate::snapshot::{Action, Snapshot};
 pub struct Summary {
     /// Most bytes asked for and not yet freed.
     pub requested_peak_bytes: u64,
-    /// Most bytes of allocated blocks.
+    /// Most bytes of allocated blocks. Of a recording that the model does not explain: of the
+    /// rounded requests, which is the least it can have been.
     pub allocated_peak_bytes: u64,
     /// Most bytes held.
     pub reserved_peak_bytes: u64,
@@ -19,7 +21,8 @@ pub struct Summary {
     pub segment_allocs: u64,
     /// Segments and page ranges given back.
     pub segment_frees: u64,
-    /// Times everything cached was given back to try again.
+    /// Times everything cached was given back to try again. A trace does not name them: of a
+    /// recording that the model does not explain, those of the part that was replayed.
     pub alloc_retries: u64,
     /// The row of the first allocation that failed.
     pub oom_event: Option<u32>,
@@ -53,10 +56,18 @@ pub(super) fn recorded_summary(snapshot: &Snapshot, recording: &Recording) -> Su
             }
         }
     }
-    Summary {
+    let mut found = Summary {
         reserved_peak_bytes: recording.fidelity.peak_reserved_recorded,
         segment_allocs: allocs,
         segment_frees: frees,
         ..summary(&recording.counters, oom_event)
+    };
+    if !recording.fidelity.is_exact() {
+        // The replay may have ended early: only what the trace itself says counts.
+        let rules = SizeRules::new(recording.rules.dialect, &recording.settings);
+        let (requested, allocated) = recording.program.peaks(&rules);
+        found.requested_peak_bytes = requested;
+        found.allocated_peak_bytes = allocated;
     }
+    found
 }

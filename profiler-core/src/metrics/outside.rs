@@ -40,7 +40,7 @@ pub struct Outside {
     pub points: Vec<OutsidePoint>,
     /// The first with the most outside PyTorch.
     pub most: Option<OutsidePoint>,
-    /// The nearest to the moment with the most requested bytes that has a figure.
+    /// The one that shows best how it was with the most requested bytes: see [`Self::nearest`].
     pub at_peak: Option<OutsidePoint>,
     /// The last that has a figure.
     pub last: Option<OutsidePoint>,
@@ -77,17 +77,21 @@ impl Outside {
                 out.most = Some(*point);
             }
         }
-        let peak = (replay.peak_moment() as usize).saturating_sub(1);
-        out.at_peak = times.get(peak).and_then(|&time| out.nearest(time));
+        let peak = replay.peak_moment();
+        let time = times.get((peak as usize).saturating_sub(1));
+        out.at_peak = time.and_then(|&time| out.nearest(time, replay.reserved.at(peak)));
         Some(out)
     }
 
-    /// The point nearest in time that has a figure; of two equally near, the earlier.
+    /// The point with a figure that shows best how things were at a time: of those at which PyTorch
+    /// had as much reserved as then, or else of all, the nearest in time; of two equally near, the
+    /// earlier.
     #[must_use]
-    pub fn nearest(&self, time_us: i64) -> Option<OutsidePoint> {
+    pub fn nearest(&self, time_us: i64, reserved_bytes: u64) -> Option<OutsidePoint> {
         let known = self.points.iter().filter(|one| one.outside_bytes.is_some());
+        let differs = |one: &OutsidePoint| one.reserved_bytes != Some(reserved_bytes);
         known
-            .min_by_key(|one| one.time_us.abs_diff(time_us))
+            .min_by_key(|one| (differs(one), one.time_us.abs_diff(time_us)))
             .copied()
     }
 }
@@ -241,7 +245,9 @@ mod tests {
         assert_eq!(found.most, Some(found.points[5]));
         assert_eq!(found.last, Some(found.points[5]));
         assert_eq!(found.at_peak, Some(found.points[3]));
-        assert_eq!(found.nearest(0), Some(found.points[1]));
+        assert_eq!(found.nearest(0, base), Some(found.points[1]));
+        assert_eq!(found.nearest(0, base + 20 * MIB), Some(found.points[3]));
+        assert_eq!(found.nearest(0, 1), Some(found.points[1]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Unpacking gzip, zstd and xz, with a cap on what comes out.
 
 use super::{Progress, ReadError, ReadOptions, Report};
-use std::io::{Read, Write};
+use std::io::Read;
 
 /// How many unpacked bytes there are between two calls of the progress function.
 const STEP: usize = 1 << 20;
@@ -73,35 +73,27 @@ pub(super) fn zstd(
     Ok(out)
 }
 
-/// Unpacks xz.
+/// The most KiB the decoder of an xz file may ask for: twice what `xz -9` makes necessary.
+const XZ_DECODER_KIB: u32 = 128 << 10;
+
+/// Unpacks xz; several streams one after the other are one file, as xz itself has it.
 pub(super) fn xz(
     bytes: &[u8],
     options: &ReadOptions,
     progress: &mut Report<'_>,
 ) -> Result<Vec<u8>, ReadError> {
-    let limit = limit(bytes.len(), options);
-    let mut sink = Sink {
-        out: Vec::new(),
-        limit,
-        too_large: false,
-        cancelled: false,
-        next_report: STEP,
-        total: limit,
+    let mut decoder = lzma_rust2::XzReader::new_mem_limit(bytes, true, XZ_DECODER_KIB);
+    let total = bytes.len() as u64;
+    pull(
+        "xz",
+        limit(bytes.len(), options),
+        &mut |buffer| {
+            let count = decoder.read(buffer)?;
+            Ok((count, total.saturating_sub(decoder.inner().len() as u64)))
+        },
+        total,
         progress,
-    };
-    let mut source = bytes;
-    let result = lzma_rs::xz_decompress(&mut source, &mut sink);
-    if sink.cancelled {
-        return Err(ReadError::Cancelled);
-    }
-    if sink.too_large {
-        return Err(ReadError::UnpacksTooLarge {
-            format: "xz",
-            limit,
-        });
-    }
-    result.map_err(|error| unpack_error("xz", &error))?;
-    Ok(sink.out)
+    )
 }
 
 fn unpack_error(format: &'static str, error: &dyn std::fmt::Debug) -> ReadError {
@@ -141,40 +133,5 @@ fn pull(
         if progress(Progress { done, total }).is_break() {
             return Err(ReadError::Cancelled);
         }
-    }
-}
-
-/// Takes what is unpacked, up to the cap.
-struct Sink<'a, 'b> {
-    out: Vec<u8>,
-    limit: u64,
-    too_large: bool,
-    cancelled: bool,
-    next_report: usize,
-    total: u64,
-    progress: &'a mut Report<'b>,
-}
-
-impl Write for Sink<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if (self.out.len() + bytes.len()) as u64 > self.limit {
-            self.too_large = true;
-            return Err(std::io::Error::other("more than the cap"));
-        }
-        self.out.extend_from_slice(bytes);
-        if self.out.len() >= self.next_report {
-            self.next_report = self.out.len() + STEP;
-            let done = self.out.len() as u64;
-            let total = self.total;
-            if (self.progress)(Progress { done, total }).is_break() {
-                self.cancelled = true;
-                return Err(std::io::Error::other("cancelled"));
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -40,7 +40,7 @@ pub struct ReadOptions {
     /// Bytes that a container may unpack to besides. Default 64 MiB.
     pub max_unpack_extra: u64,
     /// Whether a pickle's trace entries are read a dict at a time. Default true. Otherwise every
-    /// opcode is executed by itself, which takes about twice the time and gives the same
+    /// opcode is executed by itself, which takes up to twice the time and gives the same
     /// snapshot: the tests compare the two.
     pub read_ahead: bool,
 }

@@ -16,6 +16,7 @@ mod labels;
 mod layers;
 mod maps;
 mod moments;
+mod outside;
 mod page;
 mod page_data;
 mod ranges;
@@ -197,6 +198,7 @@ fn device_view(
         subject.summary(findings),
     );
     view.left_out = data.left_out();
+    view.outside = outside::outside_view(subject);
     let ooms = findings.named.iter().filter(|named| named.kind == "oom");
     let ooms: Vec<_> = ooms.map(|named| named.moment).collect();
     if has_chart

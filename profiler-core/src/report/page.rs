@@ -50,6 +50,7 @@ pub(super) struct DeviceView {
     pub(super) lead_note: String,
     pub(super) facts: Vec<super::summary::Fact>,
     pub(super) left_out: String,
+    pub(super) outside: Option<super::outside::OutsideView>,
     pub(super) has_chart: bool,
     pub(super) chart: String,
     pub(super) chart_note: String,
@@ -69,6 +70,7 @@ impl DeviceView {
             lead_note: summary.lead_note,
             facts: summary.facts,
             left_out: String::new(),
+            outside: None,
             has_chart: false,
             chart: String::new(),
             chart_note: String::new(),
@@ -95,11 +97,20 @@ pub(super) struct Page {
     pub(super) version: &'static str,
 }
 
+const OUTSIDE_STYLE: &str = include_str!("page/outside.css");
+
+impl Page {
+    /// Whether any device was seen from outside PyTorch.
+    fn has_outside(&self) -> bool {
+        self.devices.iter().any(|device| device.outside.is_some())
+    }
+}
+
 /// The style sheet: tokens for both themes, then the rules.
 pub(super) fn style() -> String {
     format!(
         ":root {{\n{LIGHT}}}\n:root[data-theme=\"dark\"] {{\n{DARK}}}\n\
-         @media (prefers-color-scheme: dark) {{ :root:not([data-theme]) {{\n{DARK}}} }}\n{STYLE}"
+         @media (prefers-color-scheme: dark) {{ :root:not([data-theme]) {{\n{DARK}}} }}\n{STYLE}{OUTSIDE_STYLE}"
     )
 }
 

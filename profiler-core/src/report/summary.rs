@@ -74,7 +74,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    fn shown(&self, text: &str) -> String {
+    pub(super) fn shown(&self, text: &str) -> String {
         let shown = self
             .redactor
             .map_or_else(|| text.to_owned(), |redactor| redactor.text(text));

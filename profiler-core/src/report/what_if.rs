@@ -9,8 +9,8 @@ use crate::allocator::{
 use crate::replay::DeviceReplay;
 use crate::snapshot::{DeviceId, Snapshot};
 
-/// Steps of the model run for one page at most: some three seconds on one core.
-const MAX_STEPS: u64 = 60_000_000;
+/// Steps of the model run for one page at most: some two seconds on one core.
+const MAX_STEPS: u64 = 40_000_000;
 /// Devices simulated at most, those with the most events; a node has no more.
 const MAX_DEVICES: usize = 8;
 /// Parts of a curve: two points each at most.
@@ -22,8 +22,9 @@ pub(super) enum WhatIfFindings {
     NoHistory,
     /// Too many devices.
     LeftOut,
-    /// The model does not explain the recording, so nothing can rest on it.
-    Unexplained(Disagreement),
+    /// The model does not explain the recording, so nothing can rest on it: the first difference,
+    /// if one tells it.
+    Unexplained(Option<Disagreement>),
     /// The model explains all of it.
     Simulated(Box<Simulated>),
 }
@@ -63,13 +64,11 @@ pub(super) fn gather(snapshot: &Snapshot, replays: &[DeviceReplay]) -> Vec<WhatI
 }
 
 fn device(snapshot: &Snapshot, device: DeviceId, max_steps: u64) -> WhatIfFindings {
-    let recording = Recording::quick(snapshot, device);
+    let Some(recording) = Recording::quick(snapshot, device) else {
+        return WhatIfFindings::Unexplained(None);
+    };
     if !recording.fidelity.is_exact() {
-        let first = recording.fidelity.first_disagreement.clone();
-        return WhatIfFindings::Unexplained(first.unwrap_or(Disagreement {
-            event: 0,
-            explanation: "not all of it can be compared".to_owned(),
-        }));
+        return WhatIfFindings::Unexplained(recording.fidelity.first_disagreement);
     }
     simulated(snapshot, recording, max_steps).map_or(WhatIfFindings::NoHistory, |simulated| {
         WhatIfFindings::Simulated(Box::new(simulated))

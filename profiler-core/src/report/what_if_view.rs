@@ -69,10 +69,16 @@ pub(super) fn view(findings: &WhatIfFindings, shown: &dyn Fn(&str) -> String) ->
                    recording, so no number here would rest on anything."
                 .to_owned(),
             note: format!(
-                "They first differ at event {}: {}. The command gpumemprof simulate runs the recording \
-                 all the same and says how much of it agrees.",
-                units::count(u64::from(first.event)),
-                shown(&first.explanation)
+                "{} The command gpumemprof simulate runs the recording all the same and says how \
+                 much of it agrees.",
+                match first {
+                    Some(first) => format!(
+                        "They first differ at event {}: {}.",
+                        units::count(u64::from(first.event)),
+                        shown(&first.explanation)
+                    ),
+                    None => "Too much of the trace contradicts the rest of it.".to_owned(),
+                }
             ),
             ..WhatIfView::default()
         },

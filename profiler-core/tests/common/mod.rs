@@ -47,6 +47,15 @@ pub fn snapshot_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// `bytes` as an xz file.
+pub fn xz(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let options = lzma_rust2::XzOptions::with_preset(6);
+    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// The last part of a path.
 pub fn name(path: &Path) -> &str {
     path.file_name()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import socket
@@ -9,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+from . import _native
 from ._native import __version__
 
 ENVIRONMENT = (
@@ -61,17 +63,37 @@ def devices(torch: Any) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     if not torch.cuda.is_initialized():
         return out
+    seen = cuda_view()
     for index in range(torch.cuda.device_count()):
         entry: dict[str, Any] = {"device": index}
         properties = torch.cuda.get_device_properties(index)
         entry["name"] = properties.name
         entry["total_bytes"] = properties.total_memory
-        for name in ("uuid", "pci_bus_id", "pci_device_id", "pci_domain_id"):
-            value = getattr(properties, name, None)
-            if value is not None:
-                entry[name] = value if isinstance(value, int) else str(value)
+        uuid = getattr(properties, "uuid", None)
+        if uuid is not None:
+            entry["uuid"] = str(uuid)
+        place = [getattr(properties, f"pci_{name}_id", None) for name in ("domain", "bus", "device")]
+        if None not in place:
+            entry["bus"] = place
+            entry["pci_address"] = "{:04x}:{:02x}:{:02x}.0".format(*place)
+        entry.update(seen.get(index, {}))
         entry["counters"] = counters(torch, index)
         out.append(entry)
+    return out
+
+
+def cuda_view() -> dict[int, dict[str, Any]]:
+    """The devices as CUDA's driver sees them, by number: what older PyTorch does not tell (the UUID,
+    the place on the bus; under MIG the instance's), and the free bytes. Empty where the driver is
+    too old or another's (ROCm)."""
+    try:
+        found = json.loads(_native.cuda_devices_json())
+    except _native.Error:
+        return {}
+    out = {}
+    for one in found:
+        entry = {"uuid": one["uuid"], "pci_address": one["pci_bus_id"], "cuda_free_bytes": one["free_bytes"]}
+        out[one["device"]] = {name: value for name, value in entry.items() if value is not None}
     return out
 
 
@@ -90,77 +112,21 @@ def counters(torch: Any, device: int) -> dict[str, int]:
     return out
 
 
-def board_of(device: dict[str, Any], boards: list[dict[str, Any]]) -> Any:
-    """The NVML board that is PyTorch's ``device``: by UUID, else by its place on the bus. None if
-    that cannot be told; never by number, which ``CUDA_VISIBLE_DEVICES`` changes."""
-    uuid = str(device.get("uuid", "")).lower()
-    for board in boards:
-        known = str(board.get("uuid") or "").lower()
-        if uuid and known and known.partition("-")[2] == uuid.removeprefix("gpu-"):
-            return board
-    if "pci_bus_id" in device and "pci_device_id" in device:
-        place = (device.get("pci_domain_id", 0), device["pci_bus_id"], device["pci_device_id"])
-        for board in boards:
-            if _bus_place(str(board.get("pci_bus_id") or "")) == place:
-                return board
-    if not uuid and len(boards) == 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        return boards[0]
-    return None
-
-
-def _bus_place(text: str) -> Any:
-    """``00000000:01:00.0`` as (0, 1, 0)."""
-    parts = text.replace(".", ":").split(":")
-    try:
-        domain, bus, device = (int(part, 16) for part in parts[:3])
-    except ValueError:
-        return None
-    return domain, bus, device
-
-
-def outside_pytorch(samples: dict[str, Any], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What lies outside PyTorch on each device, from the newest sample and PyTorch's counters.
+def outside_pytorch(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What lies outside PyTorch on each of the ``devices``, asked of NVML now.
 
     ``process_outside_bytes``: what NVML counts for this process beyond what PyTorch reserved
-    (context, libraries, NCCL); ``others``: other processes. None where NVML does not say.
+    (context, libraries, NCCL); ``others``: other processes; ``told_by``: how this process was told
+    from them. None where NVML does not say.
     """
-    out: list[dict[str, Any]] = []
-    newest = samples["samples"][-1] if samples.get("samples") else None
-    if newest is None:
-        return out
-    ours = {samples["process"], samples.get("outer_process")}
-    for device in found:
-        board = board_of(device, samples.get("boards", []))
-        if board is None:
-            continue
-        sample = next((one for one in newest["boards"] if one["index"] == board["index"]), None)
-        if sample is None:
-            continue
-        reserved = device.get("counters", {}).get("reserved_bytes_current", 0)
-        processes = sample.get("processes")
-        entry: dict[str, Any] = {
+    asked = [
+        {
             "device": device["device"],
-            "board": board["index"],
-            "total_bytes": sample["total_bytes"],
-            "used_bytes": sample["used_bytes"],
-            "free_bytes": sample["free_bytes"],
-            "pytorch_reserved_bytes": reserved,
-            "process_used_bytes": None,
-            "process_outside_bytes": None,
-            "others": None,
+            "uuid": device.get("uuid"),
+            "bus": device.get("bus"),
+            "reserved_bytes": device.get("counters", {}).get("reserved_bytes_current", 0),
         }
-        if processes is not None:
-            mine = [one for one in processes if one["process"] in ours]
-            others = [one for one in processes if one["process"] not in ours]
-            if not mine and len(processes) == 1:
-                # In a container NVML shows the host's ids: the only process there is, is this one.
-                mine, others = processes, []
-            if mine and mine[0]["used_bytes"] is not None:
-                entry["process_used_bytes"] = mine[0]["used_bytes"]
-                outside = mine[0]["used_bytes"] - reserved
-                # Less than PyTorch holds: the two were not asked at one time.
-                entry["process_outside_bytes"] = outside if outside >= 0 else None
-            entry["others"] = others if mine else None
-            entry["processes"] = processes
-        out.append(entry)
+        for device in found
+    ]
+    out: list[dict[str, Any]] = json.loads(_native.outside_json(json.dumps(asked)))
     return out

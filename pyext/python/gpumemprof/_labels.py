@@ -205,8 +205,11 @@ class Labels:
             for part in inputs:
                 if isinstance(part, tensor):
                     node = part.grad_fn
-                    if node is not None and node._sequence_nr() not in hooked:
-                        self._hook_node(node, parent, hooked)
+                    if node is not None:
+                        number = node._sequence_nr()
+                        if number not in hooked:
+                            hooked.add(number)
+                            self._hook_node(node, parent)
                 elif part is not None:
                     self._hook(part, parent, hooked)
             keywords = call_keywords(2)
@@ -251,8 +254,11 @@ class Labels:
     def _hook(self, value: Any, record: Record, hooked: set[int]) -> None:
         if isinstance(value, self._tensor):
             node = value.grad_fn
-            if node is not None and node._sequence_nr() not in hooked:
-                self._hook_node(node, record, hooked)
+            if node is not None:
+                number = node._sequence_nr()
+                if number not in hooked:
+                    hooked.add(number)
+                    self._hook_node(node, record)
         elif isinstance(value, (tuple, list)):
             for part in value[:MAX_OUTPUTS]:
                 if part is not None:
@@ -266,8 +272,7 @@ class Labels:
                 if part is not None:
                     self._hook(part, record, hooked)
 
-    def _hook_node(self, node: Any, record: Record, hooked: set[int]) -> None:
-        hooked.add(node._sequence_nr())
+    def _hook_node(self, node: Any, record: Record) -> None:
         hooks = record.hooks
         if hooks is None or record.generation != self._generation:
             hooks = self._hooks_of(record)

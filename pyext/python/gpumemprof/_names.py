@@ -17,6 +17,10 @@ WRAPPERS = frozenset(
 )
 """Modules that only wrap another: their child takes their place in the path."""
 
+COMMUNICATORS = frozenset(["DistributedDataParallel", "FullyShardedDataParallel"])
+"""Wrappers that compute nothing: what they allocate themselves are buffers to communicate through
+(buckets of gradients, gathered parameters)."""
+
 
 class Record:
     """One module: its name, and its labels for one generation (step and micro-batch)."""
@@ -86,8 +90,12 @@ class Names:
             seen.add(id(module))
             kind = type(module).__name__
             is_wrapper = kind in WRAPPERS or kind.startswith("FSDP")
-            self._add(module, path or root, {"wrapper": kind} if is_wrapper else {})
-            children = list(module.named_children())
+            extra = {"wrapper": kind} if is_wrapper else {}
+            if kind in COMMUNICATORS:
+                extra["category"] = "workspace"
+            self._add(module, path or root, extra)
+            # `named_children` gives a module that has two names under the first only.
+            children = [(name, child) for name, child in module._modules.items() if child is not None]
             passes_through = kind in WRAPPERS and len(children) == 1
             for name, child in reversed(children):
                 inner = path if passes_through else f"{path}.{name}" if path else name

@@ -266,14 +266,16 @@ def summary(snapshot: Snapshot, sidecar: dict[str, Any], device: int, total: Opt
         lines.append(grown)
     at = "oom" if ooms else "end"
     layers = snapshot.peak("layer", at=at, device=device)
-    most = [f"{group.name} {_size(group.requested_bytes)}" for group in layers.groups[:5]]
+    most = [f"{group.name} {_size(group.requested_bytes)}" for group in layers.groups[:10]]
     if most:
         lines.append("layers that hold the most: " + ", ".join(most))
     categories = snapshot.peak("category", at=at, device=device)
     parts = [f"{group.name} {_size(group.requested_bytes)}" for group in categories.groups[:6]]
     if parts:
         lines.append("by category: " + ", ".join(parts))
-    lines += surroundings(sidecar, device)[:2]
+    outside = surroundings(sidecar, device)[:2]
+    if outside:
+        lines.append("; ".join(outside))
     if ooms and ooms[-1]["advice"]:
         best = ooms[-1]["advice"][0]
         setting = f" (export {best['setting']})" if best.get("setting") else ""
@@ -322,6 +324,9 @@ def surroundings(sidecar: dict[str, Any], device: Optional[int] = None) -> list[
             )
         others = [one for one in entry["others"] or [] if one["used_bytes"]]
         if others:
-            named = ", ".join(f"process {one['process']} {_size(one['used_bytes'])}" for one in others[:4])
+            named = ", ".join(
+                f"process {one['process']}{' (' + one['name'] + ')' if one.get('name') else ''} {_size(one['used_bytes'])}"
+                for one in others[:4]
+            )
             lines.append(f"other processes on the device: {named}")
     return lines

@@ -43,6 +43,9 @@ class Options:
     """Actions that PyTorch (2.11 and later) is not to record, or ``"lean"``: see `LEAN_ACTIONS`."""
     report: bool = True
     """Whether an out-of-memory error gets its HTML report."""
+    prometheus: Optional[Union[int, str]] = None
+    """A port to serve the machine's devices and processes on as metrics, at 127.0.0.1, or an address
+    with a port as ``"0.0.0.0:9400"``. Of a machine's ranks the first that gets it serves for all."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_entries <= MOST_ENTRIES:
@@ -56,6 +59,8 @@ class Options:
                 f"found {self.stacks!r}"
             )
 
+        if self.prometheus is not None:
+            address_and_port(self.prometheus)
         if isinstance(self.skip_actions, str) and self.skip_actions != "lean":
             raise ValueError(f"expected skip_actions as a list of actions or 'lean', found {self.skip_actions!r}")
 
@@ -68,3 +73,11 @@ class Options:
     def of(cls, given: Mapping[str, Any]) -> Options:
         """The options among ``given``: a call's own arguments."""
         return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
+
+
+def address_and_port(text: Union[int, str]) -> tuple[str, int]:
+    """``9400`` or ``0.0.0.0:9400``, taken apart."""
+    address, _, port = str(text).rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"expected a port as 9400, or an address and a port as 0.0.0.0:9400, found {text!r}")
+    return address or "127.0.0.1", int(port)

@@ -32,6 +32,7 @@ def enable(
     signal: Optional[Union[int, str]] = Options.signal,
     skip_actions: Optional[Union[str, Sequence[str]]] = Options.skip_actions,
     report: bool = Options.report,
+    prometheus: Optional[Union[int, str]] = Options.prometheus,
 ) -> bool:
     """Records from now on, and writes a snapshot and a report if the job runs out of memory.
 
@@ -47,7 +48,8 @@ def enable(
     before it goes on its way. ``sample_hz``: how often NVML is asked; 0 never. ``signal``: one that
     dumps now, as ``"USR1"``. ``skip_actions``: what PyTorch 2.11 and later is not to record;
     ``"lean"`` leaves out the requests of frees, a third of all events. ``report``: whether an
-    out-of-memory error gets its HTML report.
+    out-of-memory error gets its HTML report. ``prometheus``: a port, or ``"address:port"``, to serve
+    the machine's devices and processes on as metrics.
     """
     options = Options.of(locals())
     if _recorder.current() is not None:
@@ -197,6 +199,7 @@ def profile(
     signal: Optional[Union[int, str]] = Options.signal,
     skip_actions: Optional[Union[str, Sequence[str]]] = Options.skip_actions,
     report: bool = Options.report,
+    prometheus: Optional[Union[int, str]] = Options.prometheus,
 ) -> Profile:
     """Records a block of code: ``with gpumemprof.profile(model, optimizer) as prof``.
 

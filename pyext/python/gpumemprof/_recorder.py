@@ -17,6 +17,7 @@ from ._labels import Labels
 from ._oom import OomWatch
 from ._options import Options
 from ._poll import poll
+from ._pulse import Pulse, serve_metrics
 from ._schedule import Schedule
 from ._walk import Walker
 
@@ -38,6 +39,8 @@ class Recorder:
         self.walker: Optional[Walker] = None
         self.watch: Optional[OomWatch] = None
         self.sampler: Optional[_native.Sampler] = None
+        self.pulse: Optional[Pulse] = None
+        self.metrics: Optional[_native.Metrics] = None
         self.is_active = False
         self.is_recording = False
         self.has_cuda = False
@@ -86,6 +89,9 @@ class Recorder:
                 return
             assert self.found is not None
             self.has_cuda = True
+            self.pulse = Pulse(self.found.torch, self.devices, self._step, lambda: self.sampler)
+            self.pulse.start()
+            self.metrics = serve_metrics(self.options.prometheus)
             self.was_recording = _torch.is_recording(self.found.torch)
             if self.was_recording:
                 say(
@@ -127,6 +133,10 @@ class Recorder:
             self.watch.detach()
         if self.sampler is not None:
             self.sampler.stop()
+        if self.pulse is not None:
+            self.pulse.stop()
+        if self.metrics is not None:
+            self.metrics.stop()
         self._detach_signal()
         self._stop_history()
 
@@ -155,7 +165,12 @@ class Recorder:
         if self.walker is not None and self.is_recording:
             self.walker.walk_gradients(self._models(), optimizer)
 
+    def _step(self) -> Optional[int]:
+        return None if self.labels is None else self.labels.step
+
     def _on_step(self, step: int) -> None:
+        if self.pulse is not None:
+            self.pulse.look(force=False)
         if self.schedule.is_always:
             return
         if self.schedule.includes(step):
@@ -193,10 +208,26 @@ class Recorder:
             path = self._free_name(name)
             document = self.sidecar(**extra)
             snapshot = self.found.torch.cuda.memory._snapshot()
+            self._check_times(snapshot, document)
             write_snapshot(path, snapshot)
             write_json(sidecar_path(path), document)
             self.snapshots.append(path)
             return path, document
+
+    def _check_times(self, snapshot: dict[str, Any], document: dict[str, Any]) -> None:
+        """Without times in the events nothing can be joined by them, and the sidecar says so."""
+        event = next((trace[0] for trace in snapshot.get("device_traces", []) if trace), None)
+        if event is None or "time_us" in event or "spans" not in document:
+            return
+        del document["spans"], document["labels"]
+        document["recording"]["labels"] = "none"
+        sentence = (
+            "events have no time in this PyTorch (they came with 2.2), so modules and phases cannot be "
+            "joined to them: layers are read from the stacks, and backward passes have none"
+        )
+        if sentence not in document["recording"]["missing"]:
+            document["recording"]["missing"].append(sentence)
+            self._complain(sentence)
 
     def _free_name(self, name: str) -> Path:
         path = self.folder / f"{name}.pickle"
@@ -228,11 +259,15 @@ class Recorder:
         if self.walker is not None:
             self.walker.walk(self._models(), self._all_optimizers(), now=True)
             document.update(self.walker.document())
+        if self.pulse is not None:
+            self.pulse.look()
         if self.sampler is not None:
             document["samples"] = json.loads(self.sampler.series_json())
-            # A sample of now: the newest of the series is of another moment than the counters.
-            now = json.loads(_native.sample_json())
-            document["outside_pytorch"] = outside_pytorch(now, document["run"]["devices"])
+            # Asked now: the newest of the series is of another moment than the counters.
+            document["outside_pytorch"] = outside_pytorch(document["run"]["devices"])
+        if self.pulse is not None:
+            self.pulse.look()
+            document["counters"] = self.pulse.document()
         document.update(extra)
         return document
 

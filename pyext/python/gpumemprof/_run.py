@@ -65,6 +65,11 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--lean", action="store_true", help="do not record the requests of frees, a third of all events (PyTorch 2.11)"
     )
+    out.add_argument(
+        "--prometheus",
+        metavar="[ADDR:]PORT",
+        help="serve the devices and processes as metrics (default address: 127.0.0.1)",
+    )
     out.add_argument("--no-labels", action="store_true", help="do not label allocations with module, phase and step")
     out.add_argument("--no-report", action="store_true", help="no HTML report after an out-of-memory error")
     out.add_argument("--no-exit-snapshot", action="store_true", help="no snapshot when the program ends")
@@ -108,6 +113,7 @@ def main(arguments: list[str]) -> int:
             "oom_budget_s": options.oom_budget,
             "sample_hz": options.sample_hz,
             "labels": not options.no_labels,
+            "prometheus": options.prometheus,
             "skip_actions": "lean" if options.lean else None,
             "report": not options.no_report,
             "exit_snapshot": not options.no_exit_snapshot,

@@ -1,6 +1,9 @@
-"""Runs out of memory: `raise`s, or `catch`es and goes on, or does so `loop` times; in a `thread`."""
+"""Runs out of memory: `raise`s, or `catch`es and goes on, or does so `loop` times; in a `thread`; with a
+`full` disk, with another failure `inside` the observer, with no time to explain (`budget`), or `rejected`
+before the device is asked."""
 
 import json
+import resource
 import sys
 import threading
 
@@ -9,7 +12,7 @@ import torch
 from models import GPT, train_step
 
 mode, out = sys.argv[1], sys.argv[2]
-gpumemprof.enable(out)
+gpumemprof.enable(out, oom_budget_s=0.0 if mode == "budget" else 20.0)
 model = GPT().cuda()
 optimizer = torch.optim.AdamW(model.parameters())
 train_step(model, optimizer)
@@ -19,7 +22,19 @@ def too_much():
     train_step(model, optimizer, batch=256, length=512)
 
 
-if mode == "raise":
+if mode == "full":
+    # Files end here, as on a full disk: Python ignores the signal, and the write fails.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
+if mode == "inside":
+    take = gpumemprof._recorder.Recorder.take
+
+    def failing(*arguments, **keywords):
+        torch.empty(8 << 30, device="cuda")
+
+    gpumemprof._recorder.Recorder.take = failing
+if mode == "rejected":
+    torch.cuda.set_per_process_memory_fraction(0.25)
+if mode in ("raise", "full", "inside", "budget", "rejected"):
     too_much()
 if mode == "thread":
     thread = threading.Thread(target=too_much)

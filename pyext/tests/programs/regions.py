@@ -158,6 +158,7 @@ with gpumemprof.profile(model, optimizer, out="runs") as prof:
         prof.step()
 result = {"path": str(prof.snapshot().path), "counters": counters(), "rank": rank}
 result["live"] = torch.cuda.memory_stats()["requested_bytes.all.current"]
+result["is_expandable"] = any(segment["is_expandable"] for segment in torch.cuda.memory._snapshot()["segments"])
 if is_distributed:
     with open(f"result-{rank}.json", "w") as file:
         json.dump(result, file)

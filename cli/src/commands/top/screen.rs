@@ -1,18 +1,22 @@
 //! The view: boards, processes, and the split of what is selected.
 
+use device_watch::identity::Told;
 use device_watch::status::{DeviceStatus, ProcessStatus, Status};
 use profiler_core::units;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Flex, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table, TableState};
+use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table, TableState, Wrap};
 
 use super::bar::{MARKS, Parts};
 use super::boards::{self, COLOURS, WIDE, bar, header, percent, right};
 use super::selection::Selection;
 use super::table::{bytes, process_number, throttling, watts};
 use crate::output::printable;
+
+/// The widest size is `1023.99 MiB`.
+const SIZE: u16 = 11;
 
 const HELP: [(&str, &str); 7] = [
     ("↑ ↓", "select a process"),
@@ -23,7 +27,7 @@ const HELP: [(&str, &str); 7] = [
     ("q, Esc", "leave"),
     (
         "( )",
-        "a recorded process's own number: NVML's list does not show which it is",
+        "a process's own number: NVML does not tell which it is",
     ),
 ];
 
@@ -45,7 +49,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, status: &Status, selection: &Selection
         Constraint::Length(boards.saturating_add(1).min(height / 2)),
         Constraint::Length(notes),
         Constraint::Min(3),
-        Constraint::Length(if height >= 20 { 7 } else { 0 }),
+        Constraint::Length(if height >= 20 { 8 } else { 0 }),
     ])
     .areas(frame.area());
     heading(frame, top, status, selection);
@@ -127,13 +131,13 @@ fn process_table(
         ("rank", true),
         ("used", true),
     ];
-    let mut widths = vec![4, 9, 4, 10];
+    let mut widths = vec![4, 9, 4, SIZE];
     if is_wide {
         names.extend([("step", true), ("requested", true)]);
-        widths.extend([8, 10]);
+        widths.extend([8, SIZE]);
     }
     names.extend([("allocated", true), ("reserved", true), ("outside", true)]);
-    widths.extend([10, 10, 10]);
+    widths.extend([SIZE, SIZE, SIZE]);
     if is_wide {
         names.extend([("peak reserved", true), ("OOMs", true)]);
         widths.extend([13, 4]);
@@ -198,8 +202,8 @@ fn split(
     if let Some(parts) = Parts::of(device) {
         lines.push(bar(parts, usize::from(inner.width)));
         let named = [
-            ("PyTorch, in blocks", parts.allocated),
-            ("PyTorch, cached", parts.cached),
+            ("PyTorch blocks", parts.allocated),
+            ("cache", parts.cached),
             ("other", parts.other),
             ("free", parts.free),
         ];
@@ -210,14 +214,14 @@ fn split(
                 .zip(COLOURS)
                 .flat_map(|((&(name, size), mark), colour)| {
                     let mark = Span::styled(format!("{mark} "), Style::new().fg(colour));
-                    [mark, Span::raw(format!("{name} {}  ", units::bytes(size)))]
+                    [mark, Span::raw(format!("{name} {} ", units::bytes(size)))]
                 });
         lines.push(Line::from(legend.collect::<Vec<_>>()));
     }
     if let Some(process) = process {
         lines.push(Line::raw(printable(&about(process))));
     }
-    frame.render_widget(Paragraph::new(lines), inner);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), inner);
 }
 
 fn figures(device: &DeviceStatus) -> String {
@@ -225,7 +229,7 @@ fn figures(device: &DeviceStatus) -> String {
     let number =
         |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     format!(
-        "clocks {} / {} MHz (SM / memory)   power {} of {} W   memory utilisation {}",
+        "clocks {} / {} MHz (SM / memory)   power {} of {} W   memory busy {}",
         number(now.sm_clock_mhz),
         number(now.memory_clock_mhz),
         number(now.power_milliwatt.map(watts)),
@@ -238,7 +242,7 @@ fn health(device: &DeviceStatus) -> String {
     let now = &device.now;
     let count = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), units::count);
     format!(
-        "clocks held down by {}   ECC errors {} uncorrected, {} corrected   driver keeps {}",
+        "slowed by {}   ECC {} uncorrected, {} corrected   driver keeps {}",
         throttling(device).unwrap_or_else(|| "-".to_owned()),
         count(now.uncorrected_ecc_errors),
         count(now.corrected_ecc_errors),
@@ -252,18 +256,19 @@ fn about(process: &ProcessStatus) -> String {
         return format!("process {number} is not being recorded: its PyTorch's part is not known");
     };
     let counters = &recorded.counters;
-    let step = recorded
-        .step
-        .map(|step| format!(", step {step}"))
-        .unwrap_or_default();
+    let step = recorded.step.map(|step| format!(", step {step}"));
+    let age = u64::try_from(recorded.age_us).unwrap_or(0);
+    let told = match recorded.told_by {
+        None => "; which of NVML's processes it is, cannot be told",
+        Some(Told::OnlyCandidate) => "; told in NVML's list by its size",
+        Some(_) => "",
+    };
     format!(
-        "process {number}{step}: requested {}, allocated {}, reserved {}, outside PyTorch {}",
+        "process {number}{}: requested {}, peak reserved {}, {} ago{told}",
+        step.unwrap_or_default(),
         units::bytes(counters.requested_bytes),
-        units::bytes(counters.allocated_bytes),
-        units::bytes(counters.reserved_bytes),
-        recorded
-            .outside_bytes
-            .map_or_else(|| "not told".to_owned(), units::bytes),
+        units::bytes(counters.reserved_peak_bytes),
+        units::duration_us(age),
     )
 }
 

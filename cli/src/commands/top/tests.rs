@@ -105,13 +105,13 @@ fn eighty_columns_show_the_figures() {
         "{text}"
     );
     assert!(
-        lines[2].contains("50.00 GiB  80.00 GiB 100%  40°C  140W"),
+        lines[2].contains("50.00 GiB   80.00 GiB 100%  40°C  140W"),
         "{text}"
     );
     for expected in [
-        "11    3  44.00 GiB  20.00 GiB  40.00 GiB   4.00 GiB python tra",
-        "█ PyTorch, in blocks 20.00 GiB  ▓ PyTorch, cached 20.00 GiB",
-        "clocks held down by sw_power_cap",
+        "11    3   44.00 GiB   20.00 GiB   40.00 GiB    4.00 GiB python",
+        "█ PyTorch blocks 20.00 GiB ▓ cache 20.00 GiB ░ other 10.00 GiB · free 30.00 GiB",
+        "slowed by sw_power_cap   ECC - uncorrected",
     ] {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
@@ -124,6 +124,20 @@ fn eighty_columns_show_the_figures() {
         .unwrap();
     let count = |mark| bar.chars().filter(|&c| c == mark).count();
     assert_eq!(MARKS.map(count), [20, 20, 10, 30]);
+}
+
+#[test]
+fn no_size_is_cut() {
+    let mut status = status();
+    let most = 1023 << 20 | 1_000_000;
+    for process in status.devices[0].processes.iter_mut().flatten() {
+        process.used_bytes = Some(most);
+    }
+    status.devices[0].now.memory.used_bytes = Some(most);
+    for width in [80, 200] {
+        let text = drawn(width, 24, &status, &Selection::default()).join("\n");
+        assert_eq!(text.matches(" 1023.95 MiB ").count(), 3, "{text}");
+    }
 }
 
 #[test]
