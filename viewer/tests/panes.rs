@@ -158,42 +158,36 @@ fn read(path: &Path) -> Option<([usize; 2], Vec<u8>)> {
     Some(([info.width as usize, info.height as usize], bytes))
 }
 
-/// What is wrong with `picture`, if anything.
+/// What is wrong with `picture`, if anything. Asked to, it writes a picture that is wrong anew.
 fn compare(name: &str, picture: &ColorImage) -> Option<String> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pictures");
     let path = folder.join(format!("{name}.png"));
+    let wrong = match read(&path) {
+        None => Some("no picture to compare with".to_owned()),
+        Some((size, _)) if size != picture.size => Some("another size".to_owned()),
+        Some((_, bytes)) => {
+            let pixels = picture.pixels.iter().zip(bytes.chunks_exact(3));
+            let different = pixels
+                .filter(|(pixel, known)| {
+                    let pixel = pixel.to_array();
+                    (0..3).any(|at| pixel[at].abs_diff(known[at]) > CHANNEL)
+                })
+                .count();
+            let is_wrong = different as f64 > SHARE * picture.pixels.len() as f64;
+            is_wrong.then(|| format!("{different} pixels are different"))
+        }
+    }?;
     if std::env::var_os("GPUMEMPROF_PICTURES").is_some_and(|value| value == "write") {
         write(&path, picture);
         return None;
     }
     let now = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
-    let Some((size, bytes)) = read(&path) else {
-        write(&now, picture);
-        return Some(format!(
-            "{name}: no picture to compare with; drawn: {}",
-            now.display()
-        ));
-    };
-    if size != picture.size {
-        write(&now, picture);
-        return Some(format!("{name}: another size; drawn: {}", now.display()));
-    }
-    let pixels = picture.pixels.iter().zip(bytes.chunks_exact(3));
-    let different = pixels
-        .filter(|(pixel, known)| {
-            let pixel = pixel.to_array();
-            (0..3).any(|at| pixel[at].abs_diff(known[at]) > CHANNEL)
-        })
-        .count();
-    if different as f64 > SHARE * picture.pixels.len() as f64 {
-        write(&now, picture);
-        return Some(format!(
-            "{name}: {different} pixels are different; drawn: {}, expected: {}",
-            now.display(),
-            path.display()
-        ));
-    }
-    None
+    write(&now, picture);
+    Some(format!(
+        "{name}: {wrong}; drawn: {}, expected: {}",
+        now.display(),
+        path.display()
+    ))
 }
 
 fn panes(size: [usize; 2], pixels_per_point: f32, theme: Theme, name: &str) {

@@ -21,7 +21,7 @@ def main() -> int:
 
         return pack(arguments)
     if arguments[:1] == ["view"]:
-        # Where pip puts the viewer, if the wheel has it: the environment may not be active.
+        # The environment's own programs come first, also where it is not active.
         os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     return _native.run_command(["gpumemprof", *arguments])
 

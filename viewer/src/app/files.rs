@@ -126,6 +126,8 @@ impl Viewer {
             .filter(|&at| is_same(&self.tracks[at]))
             .collect();
         let is_first = self.tracks.is_empty();
+        let view = self.selection.view;
+        let was_whole = view.from <= 0.0 && view.to >= axis_length(&self.tracks, &self.selection);
         if known.is_empty() {
             self.add_track(Arc::clone(&document), document.busiest());
         }
@@ -147,6 +149,13 @@ impl Viewer {
             self.selection.view = View::whole(self.selection.view.axis, length);
             self.selection.track = 0;
             self.selection.moment = self.tracks[0].replay().peak_moment();
+        } else if was_whole {
+            // Several files open in any order: all of all of them is in view.
+            let length = axis_length(&self.tracks, &self.selection);
+            self.selection.view = View {
+                bytes: view.bytes,
+                ..View::whole(view.axis, length)
+            };
         }
         self.watch_files(path.as_ref());
     }

@@ -41,7 +41,7 @@ const AROUND_NUMBER: f32 = 14.0;
 /// cut off reads as another number.
 const NUMBERS: usize = 7;
 /// What is left for the last column at least, in points: columns of text shrink for it.
-const LAST_WIDTH: f32 = 180.0;
+const LAST_WIDTH: f32 = 216.0;
 
 /// Each column's width in a table as wide as `all`, of a recording with the final moment `last`.
 fn widths(all: f32, last: Moment) -> [f32; 10] {
