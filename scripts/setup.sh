@@ -20,17 +20,11 @@ need() {
     local check="$1" package="$2"
     bash -c "$check" >/dev/null 2>&1 || missing+=("$package")
 }
-library() { echo "ldconfig -p | grep -q '$1'"; }
 
 missing=()
 need "command -v cc" build-essential
 if [ "$what" = test ]; then
     need "command -v chromium" chromium
-    need "command -v Xvfb" xvfb
-    need "$(library libEGL.so.1)" libegl1
-    need "$(library libxkbcommon-x11.so.0)" libxkbcommon-x11-0
-    need "ls /usr/lib/*/dri/swrast_dri.so /usr/lib/*/dri/libdril_dri.so" libgl1-mesa-dri
-    need "ls /usr/share/vulkan/icd.d/lvp_icd*.json" mesa-vulkan-drivers
     need "python3 -c 'import ensurepip'" python3-venv
 fi
 if [ "${#missing[@]}" -gt 0 ]; then
