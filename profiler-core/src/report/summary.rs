@@ -176,6 +176,7 @@ impl Subject<'_> {
             detail: self.shown(&advice.detail),
             frees: match advice.certainty {
                 Certainty::Simulated => "simulated on the allocator's model".to_owned(),
+                Certainty::Exact if advice.is_enough => String::new(),
                 _ if advice.frees_bytes == 0 => {
                     "frees an amount this file does not tell".to_owned()
                 }
@@ -280,12 +281,7 @@ impl Subject<'_> {
         };
         let (peak_moment, peak) = replay.requested.peak();
         let reserved = &history.at_reserved_peak;
-        let lost = history.at_worst.reserved_bytes.saturating_sub(
-            history
-                .at_worst
-                .requested_bytes
-                .saturating_add(history.at_worst.whole_free_bytes),
-        );
+        let lost = history.at_worst.lost_bytes();
         let mut facts = vec![
             fact(
                 "Requested, peak",
@@ -312,7 +308,7 @@ impl Subject<'_> {
                 "Most lost at once",
                 units::bytes(lost),
                 event(history.worst_moment),
-                "Reserved bytes that were neither requested nor in segments that could go back: rounding, slack, pending and split free",
+                "Bytes in no use that could not go back to the driver either: rounding, slack and split free. Segments that are free as a whole are not counted: they can go back",
             ),
             fact(
                 "In use at the end",
@@ -396,7 +392,7 @@ fn missing_of(verdict: &OomVerdict) -> String {
         class if class.is_fragmentation() => {
             format!("{missing} more free on the GPU would have been enough.")
         }
-        _ => format!("{missing} were missing."),
+        _ => format!("{missing} were missing, even with all free memory in one piece."),
     }
 }
 
