@@ -225,7 +225,10 @@ impl Subject<'_> {
                 units::bytes(peak),
                 units::bytes(findings.history.at_reserved_peak.reserved_bytes),
             ),
-            "No allocation failed while this was recorded.".to_owned(),
+            match replay.unseen_peaks() {
+                Some(unseen) => format!("No allocation failed while this was recorded. {unseen}"),
+                None => "No allocation failed while this was recorded.".to_owned(),
+            },
         )
     }
 
@@ -251,7 +254,12 @@ impl Subject<'_> {
             .max_by_key(|(category, (bytes, _))| (*bytes, std::cmp::Reverse(*category)));
         match largest {
             Some((category, (bytes, inferred))) => format!(
-                " Most of it: {} ({}{}).",
+                " {} of it: {} ({}{}).",
+                if bytes > peak / 2 {
+                    "Most"
+                } else {
+                    "The largest part"
+                },
                 category.name().replace('_', " "),
                 units::percent(bytes, peak),
                 if inferred { ", inferred" } else { "" }
