@@ -13,9 +13,10 @@ import importlib
 import json
 import threading
 import weakref
+from functools import partial
 from typing import Any, Callable, Optional
 
-from ._batches import Batches, call_keywords
+from ._batches import Batches, call_keywords, most_positional
 from ._files import say
 from ._names import Names, Record
 from ._nodes import NodeHooks, nodes_of
@@ -65,6 +66,7 @@ class Labels:
         self._local = Local()
         self._handles: list[Any] = []
         self._tensor = torch.Tensor
+        self._node_hooks: NodeHooks
         self._attach: Callable[[Any, dict[int, Callable[[Any], None]]], None]
         """Hangs a hook on a graph node; there once `attach` has been called."""
         self._graph_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
@@ -101,28 +103,23 @@ class Labels:
         """What graph nodes of this module call, made when the first of a generation needs it."""
         if record.generation != self._generation:
             self._refresh(record)
-        backward = record.head("backward") + self._end
-        tell, local, graph_task, queue = (
-            self._tell,
-            self._local,
-            self._graph_task,
-            self._queue_reset,
-        )
-
-        def hook(_gradient: Any) -> None:
-            if self._tell is not tell:
-                return
-            tell(backward)
-            state = local.state
-            state.node = backward
-            task = graph_task()
-            if task != state.task:
-                state.task = task
-                queue()
-
-        # A dictionary of its own each time: nodes of older steps keep theirs.
-        record.hooks = {0: hook}
+        # One of its own each time: nodes of older steps keep theirs. No closure, whose cells the
+        # garbage collector would have to look through for each module and step.
+        record.hooks = {0: partial(self._reached, record.head("backward") + self._end)}
         return record.hooks
+
+    def _reached(self, text: str, _gradient: Any) -> None:
+        """The backward pass has reached a node of the module that ``text`` names."""
+        tell = self._tell
+        if tell is _ignore:
+            return
+        tell(text)
+        state = self._local.state
+        state.node = text
+        task = self._graph_task()
+        if task != state.task:
+            state.task = task
+            self._queue_reset()
 
     def _renew(self) -> None:
         """Step or micro-batch has changed: every label is made anew when it is next needed."""
@@ -191,12 +188,16 @@ class Labels:
                             number = node._sequence_nr()
                             if number not in hooked:
                                 hooked.add(number)
-                                self._hook_node(node, parent)
+                                self._hook_node(node, parent, state.carrier)
                     elif part is not None:
                         self._hook(part, parent, hooked)
-                keywords = call_keywords(2)
-                if keywords:
-                    self._hook(keywords, parent, hooked)
+                forward = module.forward
+                if getattr(forward, "__code__", None) is not record.code:
+                    record.code, record.most = most_positional(forward)
+                if len(inputs) != record.most:
+                    keywords = call_keywords(2)
+                    if keywords:
+                        self._hook(keywords, parent, hooked)
         except Exception as problem:  # Ours must not become the program's.
             self._give_up(problem)
 
@@ -211,7 +212,16 @@ class Labels:
         text, state.record = stack.pop()
         if record is not None:
             try:
-                self._hook(output, record, state.hooked)
+                if isinstance(output, self._tensor):
+                    node = output.grad_fn
+                    if node is not None:
+                        number = node._sequence_nr()
+                        hooked = state.hooked
+                        if number not in hooked:
+                            hooked.add(number)
+                            self._hook_node(node, record, state.carrier)
+                else:
+                    self._hook(output, record, state.hooked)
             except Exception as problem:  # Ours must not become the program's.
                 self._give_up(problem)
         if not stack and not state.recomputes:
@@ -233,6 +243,8 @@ class Labels:
         if passes and not self._step_is_over:
             self.micro_batch += passes
             self._renew()
+        if state.carrier is None:
+            state.carrier = self._node_hooks.own_carrier()
         if len(state.hooked) > MAX_HOOKED:
             state.hooked.clear()
         if self._tell is not _ignore and self.torch.is_grad_enabled():
@@ -250,11 +262,16 @@ class Labels:
                     hooked.add(number)
                     self._hook_node(node, record)
 
-    def _hook_node(self, node: Any, record: Record) -> None:
+    def _hook_node(self, node: Any, record: Record, carrier: Any = None) -> None:
+        """``carrier`` is the calling thread's own, if it has one."""
         hooks = record.hooks
         if hooks is None or record.generation != self._generation:
             hooks = self._hooks_of(record)
-        self._attach(node, hooks)
+        if carrier is None:
+            self._attach(node, hooks)
+        else:
+            carrier._backward_hooks = hooks
+            node._register_hook_dict(carrier)
 
     def _wrapped(self, name: str, plain: Callable[..., Any], is_compiling: Callable[[], bool]) -> Callable[..., Any]:
         """`torch.autograd.backward` or `grad`, told when it begins and ends. Calls it with what it was
@@ -366,7 +383,8 @@ class Labels:
             plain = self._plain[name] = getattr(autograd, name)
             self._wrappers[name] = self._wrapped(name, plain, self._is_compiling)
             setattr(autograd, name, self._wrappers[name])
-        self._attach = NodeHooks(self.torch).attach
+        self._node_hooks = NodeHooks(self.torch)
+        self._attach = self._node_hooks.attach
         modules = self.torch.nn.modules.module
         self._handles.append(modules.register_module_forward_pre_hook(self._before_forward))
         options = {"always_call": True} if takes(modules.register_module_forward_hook, "always_call") else {}

@@ -25,7 +25,7 @@ COMMUNICATORS = frozenset(["DistributedDataParallel", "FullyShardedDataParallel"
 class Record:
     """One module: its name, and its labels for one generation (step and micro-batch)."""
 
-    __slots__ = ("_backward", "_forward", "extra", "forward", "generation", "hooks", "name", "ref")
+    __slots__ = ("_backward", "_forward", "code", "extra", "forward", "generation", "hooks", "most", "name", "ref")
 
     def __init__(self, ref: Optional[weakref.ref[Any]], name: str, extra: dict[str, Any]) -> None:
         self.ref = ref
@@ -36,6 +36,10 @@ class Record:
         self.hooks: Optional[dict[int, Callable[[Any], None]]] = None
         """What is called when the backward pass reaches the module: one hook, in the form in which a
         graph node takes it. None until one is needed."""
+        self.code: Any = None
+        """The code of the module's `forward` when ``most`` was found."""
+        self.most = -1
+        """So many positional arguments leave no room for one by keyword; -1 where there is always room."""
         self.forget_text()
 
     def forget_text(self) -> None:

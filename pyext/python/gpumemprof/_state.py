@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Optional
+from typing import Any, Optional
 
 from ._names import Record
 
@@ -11,7 +11,7 @@ from ._names import Record
 class State:
     """What one thread is in."""
 
-    __slots__ = ("current", "hooked", "node", "recomputes", "record", "stack", "task")
+    __slots__ = ("carrier", "current", "hooked", "node", "recomputes", "record", "stack", "task")
 
     def __init__(self) -> None:
         self.stack: list[tuple[str, Optional[Record]]] = []
@@ -24,6 +24,8 @@ class State:
         self.hooked: set[int] = set()
         """Sequence numbers of graph nodes; each thread counts its own."""
         self.recomputes = False
+        self.carrier: Any = None
+        """This thread's own tensor to hang hooks on graph nodes with; None until it has one."""
 
 
 class Local(threading.local):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from operator import attrgetter, methodcaller
 from typing import Any, Optional
 
 MAX_TENSORS = 1 << 20
@@ -36,18 +37,14 @@ class Walker:
     def walk_gradients(self, models: Iterable[Any], optimizer: Any) -> None:
         """Looks at the gradients alone, before an optimizer uses and frees them."""
         start = time.time_ns()
-        gradients = [
-            (parameter, parameter.grad)
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         # In a steady state each step's gradients are where the last step's were.
-        addresses = _addresses(gradients)
+        addresses = _addresses(parameters)
         known = self._last_gradients.get(id(optimizer))
         if known is not None and addresses is not None and known[0] == addresses:
             self._walks.append(((start + time.time_ns()) // 2000, known[1]))
             return
+        gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
         names = self._names
         if not names:
             names.update(_parameter_names(models))
@@ -144,13 +141,25 @@ class Walker:
         return {"tensors": tensors, "walks": walks}
 
 
-def _addresses(gradients: list[tuple[Any, Any]]) -> Optional[list[int]]:
-    """Where the gradients are, with whose they are; None if one of them has no address to give."""
+_gradient_of, _address_of = attrgetter("grad"), methodcaller("data_ptr")
+
+
+def _addresses(parameters: list[Any]) -> Optional[list[int]]:
+    """Where the gradients are, with whose they are; None if one of them has no address to give.
+
+    No loop of Python's own: this runs once a step, in the program's own time.
+    """
     try:
-        out = [gradient.data_ptr() for _, gradient in gradients]
-    except Exception:  # Tensor subclasses need not have one.
+        out = list(map(_address_of, map(_gradient_of, parameters)))
+    except AttributeError:  # One has no gradient.
+        try:
+            out = [parameter.grad.data_ptr() if parameter.grad is not None else 0 for parameter in parameters]
+        except Exception:  # Tensor subclasses need not have one.
+            return None
+    except Exception:
         return None
-    return out + [id(parameter) for parameter, _ in gradients]
+    out.extend(map(id, parameters))
+    return out
 
 
 def _parameter_names(models: Iterable[Any]) -> dict[int, str]:
