@@ -1,6 +1,7 @@
 //! `gpumemprof peak FILE`: who holds the memory at a moment.
 
 use profiler_core::attribution::{Attribution, Breakdown, By};
+use profiler_core::snapshot::DeviceId;
 use profiler_core::units;
 use serde::Serialize;
 
@@ -76,12 +77,7 @@ pub(super) fn run(arguments: &PeakArguments) -> Result<(), CommandError> {
     let breakdown = attribution.breakdown(&snapshot, device, &live, by);
     if !arguments.json {
         output::warn(&[&snapshot.warnings, &replay.warnings]);
-        return print(
-            arguments,
-            &breakdown,
-            device.device.0,
-            moment.checked_sub(1),
-        );
+        return print(arguments, &breakdown, device.device, moment.checked_sub(1));
     }
     output::json(&Report {
         schema: "gpumemprof.peak/1",
@@ -115,7 +111,7 @@ fn group(group: &profiler_core::attribution::Group) -> Group<'_> {
 fn print(
     arguments: &PeakArguments,
     breakdown: &Breakdown,
-    device: i32,
+    device: DeviceId,
     event: Option<u32>,
 ) -> Result<(), CommandError> {
     let total = breakdown.total.requested;
@@ -123,8 +119,9 @@ fn print(
         format!("after event {row}")
     });
     output::heading(&format!(
-        "{}  device {device}, {} ({after}): {} requested in {}",
+        "{}  {}, {} ({after}): {} requested in {}",
         arguments.input.file.display(),
+        input::device_words(device),
         arguments.at,
         units::bytes(total),
         units::counted(breakdown.total.count, "allocation", "allocations")
