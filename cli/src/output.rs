@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write};
 use comfy_table::{
     Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets,
 };
+use profiler_core::replay::DeviceReplay;
 use profiler_core::snapshot::{Snapshot, Warnings};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
@@ -194,6 +195,13 @@ pub fn warn(warnings: &[&Warnings]) {
             anstream::stderr(),
             "\u{1b}[33mwarning\u{1b}[0m: {text}{times}"
         );
+    }
+}
+
+/// Says on standard error what the recording cannot know of `device`'s peaks.
+pub fn warn_unseen(device: &DeviceReplay) {
+    if let Some(unseen) = device.unseen_peaks() {
+        warn_text(&format!("device {}: {unseen}", device.device));
     }
 }
 

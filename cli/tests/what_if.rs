@@ -355,7 +355,7 @@ fn advice_says_when_nothing_helps() {
         "{first}"
     );
     assert!(
-        first.contains("are live at once, and the device has 2.64 GiB"),
+        first.contains("are live at once, and PyTorch could have 2.64 GiB"),
         "{first}"
     );
     let report = json("advise", "oom-expandable-torch-2.6.pickle", &[]);

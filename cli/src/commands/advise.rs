@@ -58,7 +58,18 @@ pub(super) fn run(arguments: &AdviseArguments) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Below this share of agreement nothing is said of other settings: a ranking would rest on
+/// nothing. Recordings of real allocators agree in full.
+const LEAST_FIDELITY: f64 = 0.9;
+
 fn print(device: &DeviceAdvice, replayed: &Fidelity) -> Result<(), CommandError> {
+    if replayed.share() < LEAST_FIDELITY {
+        output::heading(&format!(
+            "device {}: no advice, because the model does not explain this recording",
+            device.device
+        ))?;
+        return output::paragraph(&fidelity(replayed));
+    }
     output::heading(&format!("device {}: {}", device.device, device.verdict))?;
     print_best(device)?;
     output::line("")?;

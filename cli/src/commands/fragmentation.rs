@@ -85,6 +85,7 @@ pub(super) fn run(arguments: &FragmentationArguments) -> Result<(), CommandError
         return output::json(&report);
     }
     output::warn(&[&snapshot.warnings, &replay.warnings]);
+    output::warn_unseen(device);
     print(&report)
 }
 

@@ -77,6 +77,7 @@ pub(super) fn run(arguments: &PeakArguments) -> Result<(), CommandError> {
     let breakdown = attribution.breakdown(&snapshot, device, &live, by);
     if !arguments.json {
         output::warn(&[&snapshot.warnings, &replay.warnings]);
+        output::warn_unseen(device);
         return print(arguments, &breakdown, device.device, moment.checked_sub(1));
     }
     output::json(&Report {

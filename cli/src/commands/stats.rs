@@ -101,6 +101,7 @@ pub(super) fn run(arguments: &StatsArguments) -> Result<(), CommandError> {
         return output::json(&stats);
     }
     output::warn(&[&snapshot.warnings, &replay.warnings]);
+    replay.devices.iter().for_each(output::warn_unseen);
     print(&stats)
 }
 

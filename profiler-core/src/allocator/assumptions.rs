@@ -96,10 +96,25 @@ pub(super) fn note_assumptions(
             "Device {device}: the simulation ends at event {event}, where it runs out of memory \
              and the recording does not: what the program would have done then is unknown."
         )),
-        Ending::AvoidedOutOfMemory { event } => note(format!(
-            "Device {device}: the simulation ends at event {event}, where the recording runs out \
-             of memory and it does not: what the program would have gone on to need is unknown."
-        )),
+        Ending::AvoidedOutOfMemory { event } => {
+            note(format!(
+                "Device {device}: the simulation ends at event {event}, where the recording runs \
+                 out of memory and it does not: what the program would have gone on to need is \
+                 unknown."
+            ));
+            let failed = snapshot
+                .trace(device)
+                .map(|trace| trace.events.get(event as usize));
+            // Of an `oom` event the address is what the driver had free.
+            if let Some(failed) = failed.filter(|failed| failed.address >= failed.size) {
+                note(format!(
+                    "Device {device}: the driver had {} free at event {event}, enough for the \
+                     request: a limit that the file does not record (a memory fraction) was in \
+                     the way, and is not simulated unless it is given.",
+                    units::bytes(failed.address)
+                ));
+            }
+        }
         Ending::Finished | Ending::Stopped => {}
     }
     if !what_if.changes.is_empty() {

@@ -52,7 +52,8 @@ pub(super) fn judge(
     };
     if let Some(recorded) = advice.recorded_candidate() {
         let best = best_of(&advice.candidates, recorded);
-        let verdict = verdict(&advice, recorded, best);
+        let held = recording.program.start.held_bytes();
+        let verdict = verdict(&advice, recorded, best, held);
         let gpus = GPUS.map(|gpu| GpuFit {
             gpu,
             room_bytes: room(&gpu, recorded),
@@ -103,7 +104,14 @@ fn best_line(best: &Candidate, recorded: &Candidate, dialect: Dialect) -> Best {
     }
 }
 
-fn verdict(advice: &DeviceAdvice, recorded: &Candidate, best: Option<&Candidate>) -> String {
+/// The conclusion in a sentence. `held_at_start_bytes` were reserved before recording began, under
+/// whatever settings: where they are most of the peak, the trace cannot tell what others would do.
+fn verdict(
+    advice: &DeviceAdvice,
+    recorded: &Candidate,
+    best: Option<&Candidate>,
+    held_at_start_bytes: u64,
+) -> String {
     let capacity = advice.capacity_bytes.unwrap_or(u64::MAX);
     let (load, packing) = (advice.bound.load_bytes, advice.bound.packing_bytes);
     if best.is_some() {
@@ -115,6 +123,13 @@ fn verdict(advice: &DeviceAdvice, recorded: &Candidate, best: Option<&Candidate>
         .to_owned();
     }
     if !recorded.fails_at_capacity() {
+        if held_at_start_bytes > recorded.simulated.reserved_peak_bytes / 2 {
+            return format!(
+                "No setting tried helps, as far as this recording can tell: {} were reserved \
+                 before it began and are the same under each. Record from the start to know more.",
+                units::bytes(held_at_start_bytes)
+            );
+        }
         return if recorded.simulated.reserved_peak_bytes <= packing {
             "No setting can help: what the program keeps alive is what it takes."
         } else {
@@ -124,7 +139,7 @@ fn verdict(advice: &DeviceAdvice, recorded: &Candidate, best: Option<&Candidate>
     }
     if load > capacity {
         return format!(
-            "No setting can make the program fit: {} are live at once, and the device has {}.",
+            "No setting can make the program fit: {} are live at once, and PyTorch could have {}.",
             units::bytes(load),
             units::bytes(capacity)
         );

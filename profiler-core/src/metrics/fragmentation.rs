@@ -43,6 +43,16 @@ impl Fragmentation {
             .saturating_add(self.slack_bytes)
     }
 
+    /// Bytes in no use that cannot go back to the driver either: rounding, slack and split free.
+    /// Pending bytes are left out: each block that is freed is pending for one event, from
+    /// `free_requested` to the `free_completed` after it, whether another stream waits or not.
+    #[must_use]
+    pub const fn lost_bytes(&self) -> u64 {
+        self.rounding_bytes
+            .saturating_add(self.slack_bytes)
+            .saturating_add(self.split_free_bytes)
+    }
+
     /// PyTorch's `active_bytes`: allocated and pending.
     #[must_use]
     pub fn active_bytes(&self) -> u64 {
@@ -86,7 +96,7 @@ pub struct FragmentationHistory {
     pub reserved_peak_moment: Moment,
     /// The parts at that moment.
     pub at_reserved_peak: Fragmentation,
-    /// First moment of the most bytes lost: rounding, slack, pending and split free together.
+    /// First moment of the most bytes lost ([`Fragmentation::lost_bytes`]).
     pub worst_moment: Moment,
     /// The parts at that moment.
     pub at_worst: Fragmentation,
@@ -122,11 +132,6 @@ impl FragmentationHistory {
     }
 
     fn add(&mut self, moment: Moment, parts: &Fragmentation) {
-        let lost = |parts: &Fragmentation| {
-            parts.reserved_bytes
-                - parts.requested_bytes.min(parts.reserved_bytes)
-                - parts.whole_free_bytes.min(parts.reserved_bytes)
-        };
         if parts.active_bytes() > self.active_peak_bytes || moment == 0 {
             (self.active_peak_moment, self.active_peak_bytes) = (moment, parts.active_bytes());
         }
@@ -134,7 +139,7 @@ impl FragmentationHistory {
         if parts.reserved_bytes > self.at_reserved_peak.reserved_bytes || moment == 0 {
             (self.reserved_peak_moment, self.at_reserved_peak) = (moment, *parts);
         }
-        if moment == 0 || lost(parts) > lost(&self.at_worst) {
+        if moment == 0 || parts.lost_bytes() > self.at_worst.lost_bytes() {
             (self.worst_moment, self.at_worst) = (moment, *parts);
         }
         self.at_end = *parts;

@@ -10,7 +10,7 @@ use crate::attribution::Attribution;
 use crate::replay::DeviceReplay;
 use crate::snapshot::{DeviceId, Snapshot};
 
-use super::OomVerdict;
+use super::{OomClass, OomVerdict};
 
 /// How far a number of an [`Advice`] can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -37,7 +37,8 @@ pub struct Advice {
     pub frees_bytes: u64,
     /// What that number is.
     pub certainty: Certainty,
-    /// Whether that is enough for this request.
+    /// Whether this request is known to be served then: by simulation, or because nothing else was
+    /// in the way. Bytes that could be freed at most never make it so.
     pub is_enough: bool,
     /// A line to paste, if there is one.
     pub setting: Option<String>,
@@ -51,29 +52,39 @@ pub fn advise(
     attribution: &Attribution,
     verdict: &OomVerdict,
 ) -> Vec<Advice> {
-    let mut list = Vec::new();
-    arrangement::arrangement(snapshot, replay, verdict, &mut list);
-    holders::holders(snapshot, replay, attribution, verdict, &mut list);
-    surroundings::surroundings(verdict, &mut list);
-    for advice in &mut list {
-        if advice.certainty != Certainty::Simulated {
-            // Where gaps were the trouble, freed bytes need not lie where the request can go.
-            advice.is_enough =
-                !verdict.class.is_fragmentation() && advice.frees_bytes >= verdict.missing_bytes;
+    let (mut arranged, mut held, mut around) = (Vec::new(), Vec::new(), Vec::new());
+    arrangement::arrangement(snapshot, replay, verdict, &mut arranged);
+    holders::holders(snapshot, replay, attribution, verdict, &mut held);
+    surroundings::surroundings(verdict, &mut around);
+    // What addresses the class comes before the rest.
+    let groups = match verdict.class {
+        OomClass::Capacity => [held, around, arranged],
+        OomClass::Limit | OomClass::RequestTooBig | OomClass::OutsidePyTorch => {
+            [around, held, arranged]
         }
-    }
-    // What addresses the class comes first, then what frees most.
-    let fits = |advice: &Advice| {
-        advice.setting.is_some() == verdict.class.is_fragmentation() && advice.is_enough
+        _ => [arranged, held, around],
     };
-    list.sort_by_key(|advice| {
+    let numbered = groups.into_iter().enumerate();
+    let mut list: Vec<(bool, Advice)> = numbered
+        .flat_map(|(group, list)| list.into_iter().map(move |advice| (group > 0, advice)))
+        .collect();
+    list.sort_by_cached_key(|(is_beside, advice)| {
         (
-            !fits(advice),
+            !advice.is_enough,
+            advice.is_refuted(),
+            *is_beside,
             std::cmp::Reverse(advice.frees_bytes),
             advice.title.clone(),
         )
     });
-    list
+    list.into_iter().map(|(_, advice)| advice).collect()
+}
+
+impl Advice {
+    /// Whether the model shows that it would not have helped: said last, so that nobody tries it.
+    fn is_refuted(&self) -> bool {
+        self.certainty == Certainty::Simulated && !self.is_enough
+    }
 }
 
 fn advice(

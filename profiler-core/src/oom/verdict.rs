@@ -70,8 +70,9 @@ impl OomClass {
 pub struct OomVerdict {
     /// Its class.
     pub class: OomClass,
-    /// By how many bytes it failed: what would have to be free in addition, for capacity after
-    /// perfect compaction, else in one compatible piece.
+    /// By how many bytes it failed at least: for capacity what was missing even with all free
+    /// memory in one piece and open to this request; for fragmentation what the driver would have
+    /// had to have free in addition, or the largest gap to be longer.
     pub missing_bytes: u64,
     /// The numbers it rests on.
     pub evidence: OomEvidence,

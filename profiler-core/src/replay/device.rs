@@ -36,6 +36,27 @@ impl DeviceReplay {
         self.event_count
     }
 
+    /// What this recording cannot know of its device's peaks, as a sentence: None if it holds
+    /// everything from the first allocation on.
+    #[must_use]
+    pub fn unseen_peaks(&self) -> Option<String> {
+        let at_start = self.requested.first();
+        if self.event_count == 0 {
+            return (self.reserved.last() > 0).then(|| {
+                "No history was recorded: the peaks are those of the moment when this file was \
+                 written."
+                    .to_owned()
+            });
+        }
+        (at_start > 0).then(|| {
+            format!(
+                "{} were in use when recording began: a higher peak before that is not in this \
+                 file.",
+                units::bytes(at_start)
+            )
+        })
+    }
+
     /// The allocations active at `moment`, in order of birth.
     #[must_use]
     pub fn live_at(&self, moment: Moment) -> Vec<AllocationId> {

@@ -51,16 +51,12 @@ fn worst_per_column(
     parts: &[(Moment, Fragmentation)],
     last: Moment,
 ) -> Vec<(Moment, Fragmentation)> {
-    let lost = |parts: &Fragmentation| {
-        let useful = parts.requested_bytes.saturating_add(parts.whole_free_bytes);
-        parts.reserved_bytes.saturating_sub(useful)
-    };
     let column_of = |moment: Moment| u64::from(moment) * COLUMNS as u64 / (u64::from(last) + 1);
     let mut columns: Vec<(Moment, Fragmentation)> = Vec::new();
     for &(moment, parts) in parts {
         match columns.last_mut() {
             Some((shown, worst)) if column_of(*shown) == column_of(moment) => {
-                if lost(&parts) > lost(worst) {
+                if parts.lost_bytes() > worst.lost_bytes() {
                     (*shown, *worst) = (moment, parts);
                 }
             }

@@ -176,6 +176,7 @@ impl Subject<'_> {
             detail: self.shown(&advice.detail),
             frees: match advice.certainty {
                 Certainty::Simulated => "simulated on the allocator's model".to_owned(),
+                Certainty::Exact if advice.is_enough => String::new(),
                 _ if advice.frees_bytes == 0 => {
                     "frees an amount this file does not tell".to_owned()
                 }
@@ -224,7 +225,10 @@ impl Subject<'_> {
                 units::bytes(peak),
                 units::bytes(findings.history.at_reserved_peak.reserved_bytes),
             ),
-            "No allocation failed while this was recorded.".to_owned(),
+            match replay.unseen_peaks() {
+                Some(unseen) => format!("No allocation failed while this was recorded. {unseen}"),
+                None => "No allocation failed while this was recorded.".to_owned(),
+            },
         )
     }
 
@@ -250,7 +254,12 @@ impl Subject<'_> {
             .max_by_key(|(category, (bytes, _))| (*bytes, std::cmp::Reverse(*category)));
         match largest {
             Some((category, (bytes, inferred))) => format!(
-                " Most of it: {} ({}{}).",
+                " {} of it: {} ({}{}).",
+                if bytes > peak / 2 {
+                    "Most"
+                } else {
+                    "The largest part"
+                },
                 category.name().replace('_', " "),
                 units::percent(bytes, peak),
                 if inferred { ", inferred" } else { "" }
@@ -280,12 +289,7 @@ impl Subject<'_> {
         };
         let (peak_moment, peak) = replay.requested.peak();
         let reserved = &history.at_reserved_peak;
-        let lost = history.at_worst.reserved_bytes.saturating_sub(
-            history
-                .at_worst
-                .requested_bytes
-                .saturating_add(history.at_worst.whole_free_bytes),
-        );
+        let lost = history.at_worst.lost_bytes();
         let mut facts = vec![
             fact(
                 "Requested, peak",
@@ -312,7 +316,7 @@ impl Subject<'_> {
                 "Most lost at once",
                 units::bytes(lost),
                 event(history.worst_moment),
-                "Reserved bytes that were neither requested nor in segments that could go back: rounding, slack, pending and split free",
+                "Bytes in no use that could not go back to the driver either: rounding, slack and split free. Segments that are free as a whole are not counted: they can go back",
             ),
             fact(
                 "In use at the end",
@@ -396,7 +400,7 @@ fn missing_of(verdict: &OomVerdict) -> String {
         class if class.is_fragmentation() => {
             format!("{missing} more free on the GPU would have been enough.")
         }
-        _ => format!("{missing} were missing."),
+        _ => format!("{missing} were missing, even with all free memory in one piece."),
     }
 }
 

@@ -216,18 +216,11 @@ impl FragmentationPane {
                 units::bytes(history.at_reserved_peak.reserved_bytes),
                 used.at_reserved_peak * 100.0,
                 used.peak_over_peak * 100.0,
-                units::bytes(lost(&history.at_worst)),
+                units::bytes(history.at_worst.lost_bytes()),
                 crate::text::count(u64::from(history.worst_moment)),
             ));
         }
     }
-}
-
-/// Bytes that are reserved, cannot be returned and are not the program's.
-fn lost(of: &Fragmentation) -> u64 {
-    of.reserved_bytes
-        .saturating_sub(of.requested_bytes)
-        .saturating_sub(of.whole_free_bytes)
 }
 
 fn draw(question: Question) -> Option<Drawn> {
@@ -252,7 +245,10 @@ fn draw(question: Question) -> Option<Drawn> {
         let mut at = *column;
         while at < edges.len() && edges[at].0 < until {
             let slot = &mut worst[at];
-            if slot.as_ref().is_none_or(|known| lost(parts) > lost(known)) {
+            if slot
+                .as_ref()
+                .is_none_or(|known| parts.lost_bytes() > known.lost_bytes())
+            {
                 *slot = Some(*parts);
             }
             at += 1;

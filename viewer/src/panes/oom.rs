@@ -94,7 +94,7 @@ fn verdict_ui(ui: &mut Ui, subject: &Subject, verdict: &OomVerdict, theme: &Them
     ui.label(site_label(&subject.document, evidence.stack));
     let rows = [
         ("requested", evidence.requested_bytes),
-        ("missing", verdict.missing_bytes),
+        ("missing at least", verdict.missing_bytes),
         ("reserved by PyTorch", evidence.parts.reserved_bytes),
         ("free inside PyTorch", evidence.parts.free_bytes()),
         (

@@ -26,8 +26,10 @@ pub(super) fn holders(
             .map(|&id| replay.allocations.get(id).block_size)
             .fold(0_u64, u64::saturating_add)
     };
+    // What holds less than a hundredth of the memory in use is not worth the reader's time.
+    let least = verdict.evidence.parts.active_bytes() / 100;
     let mut add = |bytes: u64, title: &str, detail: String| {
-        if bytes > 0 {
+        if bytes > least {
             list.push(advice(title, detail, bytes, Certainty::UpperBound));
         }
     };
@@ -37,7 +39,7 @@ pub(super) fn holders(
         format!(
             " If activations grow in proportion to the batch, {} less of it frees the missing \
              bytes (an estimate: it supposes that proportion and no gaps).",
-            units::percent(verdict.missing_bytes, activations)
+            percent_at_least(verdict.missing_bytes, activations)
         )
     } else {
         String::new()
@@ -90,6 +92,12 @@ pub(super) fn holders(
     if let Some(largest) = largest_line(snapshot, replay, attribution, &live) {
         list.push(largest);
     }
+}
+
+/// `part` of `whole` in percent with one decimal, rounded up: so much is needed.
+fn percent_at_least(part: u64, whole: u64) -> String {
+    let tenths = (u128::from(part) * 1000).div_ceil(u128::from(whole).max(1));
+    format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
 /// The one line that holds the most, if it holds more than a tenth of what is in use.

@@ -9,18 +9,21 @@ use super::{Advice, Certainty, advice};
 pub(super) fn surroundings(verdict: &OomVerdict, list: &mut Vec<Advice>) {
     let evidence = &verdict.evidence;
     match verdict.class {
-        OomClass::Limit => list.push(advice(
-            "Raise the memory limit",
-            format!(
-                "The driver had {} free and was asked for {}: a memory fraction \
+        OomClass::Limit => list.push(Advice {
+            is_enough: true,
+            ..advice(
+                "Raise the memory limit",
+                format!(
+                    "The driver had {} free and was asked for {}: a memory fraction \
                  (set_per_process_memory_fraction, per_process_memory_fraction), or a limit set \
                  from outside the process, was in the way.",
-                units::bytes(evidence.device_free_bytes),
-                units::bytes(evidence.driver_request_bytes)
-            ),
-            evidence.device_free_bytes,
-            Certainty::Exact,
-        )),
+                    units::bytes(evidence.device_free_bytes),
+                    units::bytes(evidence.driver_request_bytes)
+                ),
+                0,
+                Certainty::Exact,
+            )
+        }),
         OomClass::RequestTooBig => list.push(advice(
             "Split the request",
             format!(

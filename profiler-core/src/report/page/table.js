@@ -84,8 +84,8 @@ function tableRow(row) {
     make("td", {}, categorySwatch(allocations.category[row]), make("span", { class: known(allocations.categoryKnown[row]) ?? "", text: categoryName(allocations.category[row]) })),
     make("td", { class: `clip ${known(allocations.layerKnown[row]) ?? ""}`, text: layerPath(allocations.layer[row]) || "–", title: layerPath(allocations.layer[row]) }),
     make("td", { class: "clip code", text: blameLabel(row), title: blameLabel(row) }),
-    make("td", { class: "number", text: allocations.born[row] === 0 ? "before" : count(allocations.born[row]) }),
-    make("td", { class: "number", text: Number.isFinite(allocations.died[row]) ? count(allocations.died[row]) : "lives on" }));
+    make("td", { class: "number", text: allocations.born[row] === 0 ? "before" : count(allocations.born[row] - 1) }),
+    make("td", { class: "number", text: Number.isFinite(allocations.died[row]) ? count(allocations.died[row] - 1) : "lives on" }));
 }
 
 function categorySwatch(category) {

@@ -162,9 +162,9 @@ function allocationLines(row, frames = 6) {
 function lifetime(row) {
   const { device } = state;
   const { born, died, waiting } = device.allocations;
-  const start = born[row] === 0 ? "before recording" : `event ${count(born[row])}`;
-  const end = Number.isFinite(died[row]) ? `event ${count(died[row])}` : "still live at the end";
-  const pending = waiting.has(row) ? `, let go at event ${count(waiting.get(row))} and held by another stream` : "";
+  const start = born[row] === 0 ? "before recording" : `event ${count(born[row] - 1)}`;
+  const end = Number.isFinite(died[row]) ? `event ${count(died[row] - 1)}` : "still live at the end";
+  const pending = waiting.has(row) ? `, let go at event ${count(waiting.get(row) - 1)} and held by another stream` : "";
   if (!device.times || born[row] === 0 || !Number.isFinite(died[row])) return `${start} → ${end}${pending}`;
   const about = device.allMoments ? "" : "about ";
   return `${start} → ${end}, ${about}${duration(timeAt(device, died[row]) - timeAt(device, born[row]))}${pending}`;
