@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use profiler_core::allocator::{Capacity, GPUS, TorchVersion, find_gpu};
 use profiler_core::attribution::Phase;
+use profiler_core::snapshot::DeviceId;
 
 /// Explains PyTorch GPU memory: what filled the device, which layer, and what to change.
 #[derive(Debug, Parser)]
@@ -30,7 +31,10 @@ pub enum Command {
     Allocations(AllocationsArguments),
     /// Print where the reserved memory goes: requested, rounding, slack, free.
     Fragmentation(FragmentationArguments),
-    /// Print the verdict on each out-of-memory error of a snapshot.
+    /// Print the verdict on each out-of-memory error of a snapshot, or of a program's log.
+    ///
+    /// The file may also be a log with out-of-memory messages (text, also .gz): the verdict is then
+    /// what the messages' figures allow.
     Oom(OomArguments),
     /// Run the recorded program under other allocator settings, on another device, or changed.
     Simulate(SimulateArguments),
@@ -82,7 +86,7 @@ pub struct ReportArguments {
     #[arg(long)]
     pub redact: bool,
     /// The device's whole memory, for example 80GiB: lets the verdict tell what lies outside
-    /// PyTorch.
+    /// PyTorch. All units are binary, as in CUDA's and PyTorch's messages: 80GB is 80GiB.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub device_total: Option<u64>,
 }
@@ -149,9 +153,9 @@ pub struct PeakArguments {
     /// time (UTC, RFC 3339, or seconds since the first event with an s, as in 1.5s).
     #[arg(long, default_value = "peak")]
     pub at: String,
-    /// The device; by default the one with the highest peak.
-    #[arg(long)]
-    pub device: Option<i32>,
+    /// The device, a number or host; by default the one with the highest peak.
+    #[arg(long, value_name = "DEVICE", value_parser = parse_device)]
+    pub device: Option<DeviceId>,
     /// How many rows to print; 0 for all.
     #[arg(long, short = 'n', default_value_t = 20)]
     pub limit: usize,
@@ -190,12 +194,12 @@ pub struct AllocationsArguments {
     /// time.
     #[arg(long)]
     pub live_at: Option<String>,
-    /// Keep those of at least this size, for example 20MiB.
+    /// Keep those of at least this size, for example 20MiB. All units are binary: 20MB is 20MiB.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub min_size: Option<u64>,
-    /// The device; by default the one with the highest peak.
-    #[arg(long)]
-    pub device: Option<i32>,
+    /// The device, a number or host; by default the one with the highest peak.
+    #[arg(long, value_name = "DEVICE", value_parser = parse_device)]
+    pub device: Option<DeviceId>,
     /// How many rows to print; 0 for all.
     #[arg(long, short = 'n', default_value_t = 20)]
     pub limit: usize,
@@ -213,9 +217,9 @@ pub struct FragmentationArguments {
     /// The moment to show beside the peaks: oom, start, end, an event's number, or a time.
     #[arg(long)]
     pub at: Option<String>,
-    /// The device; by default the one with the highest peak.
-    #[arg(long)]
-    pub device: Option<i32>,
+    /// The device, a number or host; by default the one with the highest peak.
+    #[arg(long, value_name = "DEVICE", value_parser = parse_device)]
+    pub device: Option<DeviceId>,
     /// Print JSON (schema gpumemprof.fragmentation/1).
     #[arg(long)]
     pub json: bool,
@@ -228,7 +232,8 @@ pub struct OomArguments {
     /// The file.
     pub input: FileArguments,
     /// The device's whole memory, for example 80GiB: lets the verdict tell what lies outside
-    /// PyTorch.
+    /// PyTorch. All units are binary, as in CUDA's and PyTorch's messages: 80GB is 80GiB.
+    /// Not used for a log.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub device_total: Option<u64>,
     /// Print JSON (schema gpumemprof.oom/1).
@@ -246,10 +251,12 @@ pub struct SimulateArguments {
     #[arg(long, value_name = "SETTINGS")]
     pub alloc_conf: Option<String>,
     /// The device's memory for this process's allocator: a size such as 24GiB, a GPU such as
-    /// a100-40gb, or none. By default that of the recording if it ran out of memory.
+    /// a100-40gb, or none. By default that of the recording if it ran out of memory. All units are
+    /// binary: 24GB is 24GiB.
     #[arg(long, value_name = "SIZE|GPU", default_value = "recorded", value_parser = parse_capacity)]
     pub capacity: Capacity,
-    /// What torch.cuda.set_per_process_memory_fraction is given.
+    /// What torch.cuda.set_per_process_memory_fraction is given: a share of --capacity. PyTorch
+    /// takes it of the device's whole memory, so give that as --capacity.
     #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
     pub memory_fraction: Option<f64>,
     /// Leave out the allocations of this layer and those inside it, for example blocks.3.attn.
@@ -260,7 +267,7 @@ pub struct SimulateArguments {
     pub scale: Vec<(Phase, f64)>,
     /// The PyTorch version whose rules read the settings; by default the oldest that can have
     /// written the file.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = parse_torch)]
     pub torch: Option<TorchVersion>,
     /// Print JSON (schema gpumemprof.simulate/1).
     #[arg(long)]
@@ -274,12 +281,13 @@ pub struct AdviseArguments {
     /// The file.
     pub input: FileArguments,
     /// The device's memory for this process's allocator: a size such as 24GiB, a GPU such as
-    /// a100-40gb, or none. By default that of the recording if it ran out of memory.
+    /// a100-40gb, or none. By default that of the recording if it ran out of memory. All units are
+    /// binary: 24GB is 24GiB.
     #[arg(long, value_name = "SIZE|GPU", default_value = "recorded", value_parser = parse_capacity)]
     pub capacity: Capacity,
     /// The PyTorch version that will read the settings; by default the oldest that can have
     /// written the file.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = parse_torch)]
     pub torch: Option<TorchVersion>,
     /// Print JSON (schema gpumemprof.advise/1).
     #[arg(long)]
@@ -322,6 +330,31 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected seconds from 0.1 to 60".to_owned())
 }
 
+fn parse_device(text: &str) -> Result<DeviceId, String> {
+    if text == "host" {
+        return Ok(DeviceId::HOST);
+    }
+    let number = text.parse::<u16>();
+    number
+        .map(|number| DeviceId(i32::from(number)))
+        .map_err(|_| "expected a device's number, such as 0, or host".to_owned())
+}
+
+/// The oldest release whose snapshots can be read.
+const OLDEST: TorchVersion = TorchVersion::new(1, 13);
+
+fn parse_torch(text: &str) -> Result<TorchVersion, String> {
+    let version: TorchVersion = text.parse().map_err(|error| format!("{error}"))?;
+    if (OLDEST..=TorchVersion::NEWEST).contains(&version) {
+        Ok(version)
+    } else {
+        Err(format!(
+            "the allocator's rules are known of PyTorch {OLDEST} to {}",
+            TorchVersion::NEWEST
+        ))
+    }
+}
+
 fn parse_capacity(text: &str) -> Result<Capacity, String> {
     match text {
         "recorded" => return Ok(Capacity::Recorded),
@@ -332,6 +365,9 @@ fn parse_capacity(text: &str) -> Result<Capacity, String> {
         return Ok(Capacity::Bytes(gpu.total_bytes));
     }
     let bytes = profiler_core::units::parse_bytes(text);
+    if bytes == Some(0) {
+        return Err("a device without memory runs nothing; none is for no limit".to_owned());
+    }
     bytes.map(Capacity::Bytes).ok_or_else(|| {
         let names: Vec<&str> = GPUS.iter().map(|gpu| gpu.name).collect();
         format!(

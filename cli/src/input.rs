@@ -105,7 +105,18 @@ fn map(file: &File) -> std::io::Result<memmap2::Mmap> {
 /// # Errors
 /// If the file cannot be opened, or is no readable snapshot.
 pub fn load(arguments: &FileArguments) -> Result<(Snapshot, Replay), CommandError> {
-    let snapshot = load_snapshot(arguments)?;
+    load_from(arguments, &FileBytes::open(&arguments.file)?)
+}
+
+/// Reads and replays the snapshot that `bytes`, the contents of the file of `arguments`, are.
+///
+/// # Errors
+/// If they are no readable snapshot.
+pub fn load_from(
+    arguments: &FileArguments,
+    bytes: &[u8],
+) -> Result<(Snapshot, Replay), CommandError> {
+    let snapshot = load_snapshot_from(arguments, bytes)?;
     let _spinner = Bar::spinner(is_quick(arguments, &snapshot), "replaying");
     let replay = Replay::new(&snapshot);
     Ok((snapshot, replay))
@@ -123,13 +134,16 @@ pub fn is_quick(arguments: &FileArguments, snapshot: &Snapshot) -> bool {
 /// # Errors
 /// If the file cannot be opened, or is no readable snapshot.
 pub fn load_snapshot(arguments: &FileArguments) -> Result<Snapshot, CommandError> {
-    let bytes = FileBytes::open(&arguments.file)?;
+    load_snapshot_from(arguments, &FileBytes::open(&arguments.file)?)
+}
+
+fn load_snapshot_from(arguments: &FileArguments, bytes: &[u8]) -> Result<Snapshot, CommandError> {
     let mut bar = Bar::new(arguments.quiet);
     let mut progress = |progress: Progress| {
         bar.bytes(progress.done, progress.total);
         ControlFlow::Continue(())
     };
-    let read = read::read_bytes(&bytes, &ReadOptions::default(), &mut progress);
+    let read = read::read_bytes(bytes, &ReadOptions::default(), &mut progress);
     let mut snapshot = read.map_err(|source| CommandError::Read {
         path: arguments.file.clone(),
         source,
@@ -244,29 +258,51 @@ impl Drop for Bar {
 ///
 /// # Errors
 /// [`CommandError::NotThere`] if the file has no such device, or none at all.
-pub fn pick_device(replay: &Replay, device: Option<i32>) -> Result<&DeviceReplay, CommandError> {
-    let known = || {
-        let names: Vec<_> = replay
-            .devices
-            .iter()
-            .map(|d| d.device.to_string())
-            .collect();
-        if names.is_empty() {
-            "none".to_owned()
-        } else {
-            names.join(", ")
-        }
-    };
+pub fn pick_device(
+    replay: &Replay,
+    device: Option<DeviceId>,
+) -> Result<&DeviceReplay, CommandError> {
+    let known = || known_devices(replay.devices.iter().map(|device| device.device));
     match device {
-        Some(device) => replay.device(DeviceId(device)).ok_or_else(|| {
+        Some(device) => replay.device(device).ok_or_else(|| {
+            let asked = device_words(device);
+            CommandError::NotThere(format!("no {asked} in this file; it has {}", known()))
+        }),
+        None => replay.busiest().ok_or_else(|| {
+            let hint = if replay.devices.is_empty() {
+                ""
+            } else {
+                " (--device host shows it)"
+            };
             CommandError::NotThere(format!(
-                "no device {device} in this file; it has {}",
+                "no accelerator in this file; it has {}{hint}",
                 known()
             ))
         }),
-        None => replay.busiest().ok_or_else(|| {
-            CommandError::NotThere(format!("no accelerator in this file; it has {}", known()))
-        }),
+    }
+}
+
+/// `device 0`, `host memory`.
+#[must_use]
+pub fn device_words(device: DeviceId) -> String {
+    if device == DeviceId::HOST {
+        "host memory".to_owned()
+    } else {
+        format!("device {device}")
+    }
+}
+
+/// `devices 0, 1 and host`.
+fn known_devices(devices: impl Iterator<Item = DeviceId>) -> String {
+    let mut devices: Vec<DeviceId> = devices.collect();
+    // The host last.
+    devices.sort_by_key(|&device| (device == DeviceId::HOST, device));
+    let names: Vec<String> = devices.iter().map(DeviceId::to_string).collect();
+    match names.as_slice() {
+        [] => "no device".to_owned(),
+        [only] if only == "host" => "host memory only".to_owned(),
+        [only] => format!("device {only}"),
+        [first @ .., last] => format!("devices {} and {last}", first.join(", ")),
     }
 }
 
@@ -286,5 +322,20 @@ pub fn check_device_total(total: Option<u64>, replay: &Replay) -> Result<(), Com
             units::bytes(most)
         ))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_in_words() {
+        let known = |numbers: &[i32]| known_devices(numbers.iter().map(|&number| DeviceId(number)));
+        assert_eq!(known(&[]), "no device");
+        assert_eq!(known(&[3]), "device 3");
+        assert_eq!(known(&[-1]), "host memory only");
+        assert_eq!(known(&[-1, 0]), "devices 0 and host");
+        assert_eq!(known(&[0, 2, -1]), "devices 0, 2 and host");
     }
 }

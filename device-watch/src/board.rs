@@ -283,13 +283,18 @@ fn processes(
             // Lost between two questions: the next look says so.
             return None;
         }
-        let why = match error {
-            NvmlError::NoPermission => "this user may not see them".to_owned(),
-            other => explain(other),
-        };
-        notes.add(format!(
-            "GPU {index}: NVML does not list the processes: {why}; the rest works"
-        ));
+        // A permission is the user's, not a board's: said once.
+        notes.add(match error {
+            NvmlError::NoPermission => {
+                "NVML does not list the processes: this user has no permission to see them; the \
+                 rest works"
+                    .to_owned()
+            }
+            other => format!(
+                "GPU {index}: NVML does not list the processes: {}; the rest works",
+                explain(other)
+            ),
+        });
         return None;
     }
     let mut all: Vec<ProcessSample> = [compute, graphics]

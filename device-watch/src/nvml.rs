@@ -26,6 +26,7 @@ impl Driver {
     /// # Errors
     /// A sentence for the user, if there is no library, no driver, or no permission.
     pub fn open(library: Option<PathBuf>) -> Result<Self, String> {
+        let given = library.clone();
         let names: Vec<OsString> = match library {
             Some(path) => vec![path.into_os_string()],
             // `libnvidia-ml.so` is in the development package only; drivers bring the `.so.1`.
@@ -49,7 +50,18 @@ impl Driver {
                 Err(error) => return Err(explain(&error)),
             }
         }
-        Err(explain(&problem))
+        Err(match given {
+            // The loader's words name the file and what is wrong with it.
+            Some(path) => format!(
+                "cannot load NVML from {}: {}",
+                path.display(),
+                match &problem {
+                    NvmlError::LibloadingError(error) => error.to_string(),
+                    other => explain(other),
+                }
+            ),
+            None => explain(&problem),
+        })
     }
 }
 
@@ -73,5 +85,20 @@ pub(crate) fn explain(error: &NvmlError) -> String {
                 .to_owned()
         }
         other => format!("NVML: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_not_there_is_named() {
+        let missing = PathBuf::from("/no such folder/libnvidia-ml.so.1");
+        let error = Driver::open(Some(missing)).unwrap_err();
+        assert!(
+            error.starts_with("cannot load NVML from /no such folder/libnvidia-ml.so.1: "),
+            "{error}"
+        );
     }
 }

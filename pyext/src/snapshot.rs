@@ -9,7 +9,7 @@ use profiler_core::read::{ReadOptions, read_bytes};
 use profiler_core::replay::{AllocationId, DeviceReplay, Replay};
 use profiler_core::report::{ReportInput, ReportOptions, html};
 use profiler_core::sidecar::Sidecar;
-use profiler_core::snapshot::Snapshot;
+use profiler_core::snapshot::{DeviceId, Snapshot};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ impl RawSnapshot {
     }
 
     fn device(&self, device: Option<i32>) -> Outcome<&DeviceReplay> {
-        input::pick_device(&self.replay, device)
+        input::pick_device(&self.replay, device.map(DeviceId))
     }
 
     fn live(&self, device: &DeviceReplay, at: &str) -> Outcome<Vec<AllocationId>> {

@@ -19,6 +19,8 @@ struct Report<'a> {
     /// How many allocations passed the filters; those listed may be fewer.
     matching: usize,
     matching_requested_bytes: u64,
+    /// How many are listed.
+    listed: usize,
     allocations: Vec<Row>,
     warnings: Vec<JsonWarning<'a>>,
 }
@@ -93,19 +95,25 @@ pub(super) fn run(arguments: &AllocationsArguments) -> Result<(), CommandError> 
             device: device.device.0,
             matching,
             matching_requested_bytes: bytes,
+            listed: ids.len(),
             allocations: ids.iter().map(|&id| list.row(id)).collect(),
             warnings: output::json_warnings(&snapshot, &replay.warnings),
         });
     }
     output::warn(&[&snapshot.warnings, &replay.warnings]);
     output::heading(&format!(
-        "{}  device {}: {} found, {} requested",
+        "{}  {}: {} found, {} requested",
         arguments.input.file.display(),
-        device.device,
+        input::device_words(device.device),
         units::counted(matching as u64, "allocation", "allocations"),
         units::bytes(bytes)
     ))?;
-    list.print(&ids)
+    list.print(&ids)?;
+    let more = (matching - ids.len()) as u64;
+    if more > 0 {
+        output::line(&format!("({} more; -n 0 shows all)", units::count(more)))?;
+    }
+    Ok(())
 }
 
 /// Sorts by `by`; equals by age, so that the order is always the same.
@@ -192,10 +200,10 @@ impl List<'_> {
             ("requested", Align::Right),
             ("alloc", Align::Right),
             ("free", Align::Right),
-            ("address", Align::Left),
-            ("category", Align::Left),
-            ("layer", Align::Left),
-            ("allocated at", Align::Left),
+            ("address", Align::Whole),
+            ("category", Align::Short),
+            ("layer", Align::Short),
+            ("allocated at", Align::Short),
         ];
         let row = |&id: &AllocationId| {
             let allocation = self.get(id);

@@ -4,7 +4,7 @@ use profiler_core::metrics::{
     Fragmentation, FragmentationHistory, Utilisation, fragmentation_at, free_memory,
 };
 use profiler_core::replay::{DeviceReplay, Moment};
-use profiler_core::snapshot::Snapshot;
+use profiler_core::snapshot::{DeviceId, Snapshot};
 use profiler_core::units;
 use serde::Serialize;
 
@@ -117,7 +117,8 @@ fn moment_parts(
 }
 
 fn print(report: &Report<'_>) -> Result<(), CommandError> {
-    output::heading(&format!("{}  device {}", report.file, report.device))?;
+    let device = input::device_words(DeviceId(report.device));
+    output::heading(&format!("{}  {device}", report.file))?;
     let of = |share: f64| format!("{:.1} %", share * 100.0);
     output::line(&format!(
         "utilisation: {} (active peak / reserved peak), {} (at the reserved peak)",
@@ -161,7 +162,20 @@ fn print(report: &Report<'_>) -> Result<(), CommandError> {
             .chain(events)
             .collect(),
     );
-    output::table(&columns, rows)?;
+    // Where not all moments fit beside each other, those that do not follow below.
+    let fitting = output::columns_that_fit(&rows, &columns, output::terminal_width());
+    for (part, names) in columns[1..].chunks(fitting).enumerate() {
+        if part > 0 {
+            output::line("")?;
+        }
+        let from = 1 + part * fitting;
+        let cells = |row: &Vec<String>| {
+            let cells = row.iter().skip(from).take(names.len());
+            row.iter().take(1).chain(cells).cloned().collect()
+        };
+        let names = columns.iter().take(1).chain(names).copied();
+        output::table(&names.collect::<Vec<_>>(), rows.iter().map(cells).collect())?;
+    }
 
     let Some(first) = report.moments.first() else {
         return Ok(());

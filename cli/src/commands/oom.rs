@@ -1,8 +1,12 @@
 //! `gpumemprof oom FILE`: the verdict on each out-of-memory error, and what to change.
 
+use std::borrow::Cow;
+use std::io::Read as _;
+
 use profiler_core::attribution::{Attribution, frame_label};
 use profiler_core::metrics::{Outside, OutsidePoint};
 use profiler_core::oom::{Advice, Certainty, MAX_JUDGED, OomVerdict, judge_all, oom_events};
+use profiler_core::read::ReadError;
 use profiler_core::replay::Replay;
 use profiler_core::snapshot::{DeviceId, NO_TIME, Snapshot};
 use profiler_core::units;
@@ -41,10 +45,13 @@ struct Failure {
 
 /// Prints every verdict.
 pub(super) fn run(arguments: &OomArguments) -> Result<(), CommandError> {
-    let (snapshot, replay) = match input::load(&arguments.input) {
+    // Once: a pipe cannot be read again.
+    let bytes = input::FileBytes::open(&arguments.input.file)?;
+    let (snapshot, replay) = match input::load_from(&arguments.input, &bytes) {
         Ok(loaded) => loaded,
-        Err(error) => return run_on_text(arguments, error),
+        Err(error) => return run_on_text(arguments, &bytes, error),
     };
+    drop(bytes);
     input::check_device_total(arguments.device_total, &replay)?;
     let attribution = Attribution::new(&snapshot, &replay);
     let file = arguments.input.file.display().to_string();
@@ -94,8 +101,11 @@ pub(crate) fn document(
 }
 
 /// A file that is no snapshot may be a log.
-fn run_on_text(arguments: &OomArguments, error: CommandError) -> Result<(), CommandError> {
-    use profiler_core::read::ReadError;
+fn run_on_text(
+    arguments: &OomArguments,
+    bytes: &[u8],
+    error: CommandError,
+) -> Result<(), CommandError> {
     let source = match &error {
         CommandError::Read { source, .. } => source,
         _ => return Err(error),
@@ -109,16 +119,78 @@ fn run_on_text(arguments: &OomArguments, error: CommandError) -> Result<(), Comm
             | ReadError::Truncated { .. }
             | ReadError::NoSnapshot { .. }
             | ReadError::ForbiddenOpcode { .. }
+            | ReadError::Unpack { .. }
     );
     if !is_text {
         return Err(error);
     }
-    let bytes = input::FileBytes::open(&arguments.input.file)?;
-    let messages = profiler_core::oom::find_messages(&String::from_utf8_lossy(&bytes));
-    if messages.is_empty() {
+    let path = &arguments.input.file;
+    let Some(text) = text_of(bytes) else {
         return Err(error);
+    };
+    let messages = profiler_core::oom::find_messages(&text);
+    if !messages.is_empty() {
+        return super::oom_log::run(arguments, messages);
     }
-    super::oom_log::run(arguments, messages)
+    if looks_like_a_log(source, &text) {
+        return Err(CommandError::NotThere(format!(
+            "{}: there is no out-of-memory message in this text, and it is no memory snapshot",
+            path.display()
+        )));
+    }
+    Err(error)
+}
+
+/// Whether a text that `error` says is no snapshot was given as a log, rather than as a damaged
+/// snapshot in JSON, HTML or a pickle of protocol 0, whose errors say more.
+fn looks_like_a_log(error: &ReadError, text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let head: String = text.chars().take(1024).collect();
+    let is_text = !head.contains(|c: char| {
+        c == char::REPLACEMENT_CHARACTER || c.is_control() && !c.is_whitespace() && c != '\u{1b}'
+    });
+    let is_data = match head.get(..2) {
+        Some("[[" | "[]" | "[{" | "[\"") => true,
+        _ if head.starts_with("(dp") || head.starts_with("(lp") => true,
+        _ => head.starts_with(['{', '<']) || head.starts_with("[") && text_after(&head).is_none(),
+    };
+    let is_forbidden = matches!(error, ReadError::ForbiddenOpcode { .. });
+    is_text && !is_data && !is_forbidden
+}
+
+/// The letter or digit right after a `[`, as log prefixes have: `[rank0]`, `[2026-11-23 …]`.
+fn text_after(head: &str) -> Option<char> {
+    head.chars().nth(1).filter(|c| c.is_alphanumeric())
+}
+
+/// The most bytes of a compressed log looked at.
+const MAX_LOG_BYTES: u64 = 1 << 30;
+
+/// `bytes` as text: also UTF-16, as Windows shells write, and in gzip. None if it is none.
+fn text_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    let wide = |read: fn([u8; 2]) -> u16, bytes: &[u8]| {
+        let (pairs, _) = bytes.as_chunks::<2>();
+        let units = pairs.iter().map(|&pair| read(pair));
+        let text = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
+        text.collect::<String>()
+    };
+    match bytes {
+        [0x1f, 0x8b, ..] => {
+            let mut unpacked = Vec::new();
+            let mut limited = flate2::read::MultiGzDecoder::new(bytes).take(MAX_LOG_BYTES);
+            limited.read_to_end(&mut unpacked).ok()?;
+            // Packed twice is no log.
+            let is_packed = unpacked.starts_with(&[0x1f, 0x8b]);
+            let text = if is_packed { None } else { text_of(&unpacked) };
+            text.map(|text| Cow::Owned(text.into_owned()))
+        }
+        [0xff, 0xfe, rest @ ..] => Some(Cow::Owned(wide(u16::from_le_bytes, rest))),
+        [0xfe, 0xff, rest @ ..] => Some(Cow::Owned(wide(u16::from_be_bytes, rest))),
+        _ => {
+            let start = bytes.get(..4096).unwrap_or(bytes);
+            (!start.contains(&0)).then(|| String::from_utf8_lossy(bytes))
+        }
+    }
 }
 
 fn not_judged(snapshot: &Snapshot, replay: &Replay) -> u64 {
@@ -255,8 +327,11 @@ fn print(failure: &Failure) -> Result<(), CommandError> {
         } else {
             ""
         };
-        output::line(&format!("{}. {} ({frees}{enough})", at + 1, advice.title))?;
-        output::line(&format!("   {}", advice.detail))?;
+        output::item(
+            &format!("{}. ", at + 1),
+            &format!("{} ({frees}{enough})", advice.title),
+        )?;
+        output::item("   ", &advice.detail)?;
         if let Some(setting) = &advice.setting {
             output::line(&format!("   export {setting}"))?;
         }

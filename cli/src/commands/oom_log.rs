@@ -23,6 +23,8 @@ struct Row {
     title: &'static str,
     outside_pytorch: Option<Amount>,
     reserved_unused: Option<Amount>,
+    /// What counts against the limit, what was asked for included.
+    held_and_requested: Option<Amount>,
     #[serde(flatten)]
     message: OomMessage,
 }
@@ -33,6 +35,11 @@ const SHOWN: usize = 20;
 /// Prints the verdicts on `messages`, which are not empty.
 pub(super) fn run(arguments: &OomArguments, messages: Vec<OomMessage>) -> Result<(), CommandError> {
     let file = arguments.input.file.display().to_string();
+    if arguments.device_total.is_some() {
+        output::warn_text(
+            "--device-total is not used: what can be said of a log comes from its messages alone",
+        );
+    }
     let rows: Vec<Row> = messages.into_iter().map(judge).collect();
     if arguments.json {
         return output::json(&Report {
@@ -42,8 +49,12 @@ pub(super) fn run(arguments: &OomArguments, messages: Vec<OomMessage>) -> Result
         });
     }
     output::heading(&format!(
-        "{file}: {} out-of-memory messages",
-        units::count(rows.len() as u64)
+        "{file}: {}",
+        units::counted(
+            rows.len() as u64,
+            "out-of-memory message",
+            "out-of-memory messages"
+        )
     ))?;
     let mut shown: Vec<(&Row, u64)> = Vec::new();
     for row in &rows {
@@ -79,6 +90,7 @@ fn judge(message: OomMessage) -> Row {
         title: class.title(),
         outside_pytorch: message.outside(),
         reserved_unused: message.unused(),
+        held_and_requested: message.held_and_requested(),
         message,
     }
 }
@@ -110,12 +122,24 @@ fn print(row: &Row, times: u64) -> Result<(), CommandError> {
         ("driver had free", message.free),
         ("allocated by PyTorch", message.allocated),
         ("  in private pools (CUDA graphs)", message.private_pools),
+        ("other allocations", message.other_allocations),
+        ("held and asked for", row.held_and_requested),
         ("reserved by PyTorch, unused", row.reserved_unused),
         ("this process in all", message.this_process),
         ("outside PyTorch", row.outside_pytorch),
     ] {
+        let is_derived = match name {
+            "held and asked for" | "outside PyTorch" => true,
+            "reserved by PyTorch, unused" => message.reserved_unallocated.is_none(),
+            _ => false,
+        };
         if let Some(amount) = amount {
-            rows.push(vec![name.to_owned(), units::bytes(amount.bytes)]);
+            let text = if is_derived {
+                derived(amount)
+            } else {
+                units::bytes(amount.bytes)
+            };
+            rows.push(vec![name.to_owned(), text]);
         }
     }
     for process in &message.processes {
@@ -128,4 +152,20 @@ fn print(row: &Row, times: u64) -> Result<(), CommandError> {
         return output::line("  the message has no figures");
     }
     output::table(&[("", Align::Left), ("", Align::Right)], rows)
+}
+
+/// A figure that the message does not have but its rounded figures give.
+fn derived(amount: Amount) -> String {
+    if amount.uncertainty_bytes == 0 {
+        units::bytes(amount.bytes)
+    } else if amount.bytes <= amount.uncertainty_bytes {
+        let most = amount.bytes.saturating_add(amount.uncertainty_bytes);
+        format!("at most {}", units::bytes(most))
+    } else {
+        format!(
+            "{} ± {}",
+            units::bytes(amount.bytes),
+            units::bytes(amount.uncertainty_bytes)
+        )
+    }
 }

@@ -1,6 +1,7 @@
 //! `gpumemprof peak FILE`: who holds the memory at a moment.
 
 use profiler_core::attribution::{Attribution, Breakdown, By};
+use profiler_core::snapshot::DeviceId;
 use profiler_core::units;
 use serde::Serialize;
 
@@ -77,12 +78,7 @@ pub(super) fn run(arguments: &PeakArguments) -> Result<(), CommandError> {
     if !arguments.json {
         output::warn(&[&snapshot.warnings, &replay.warnings]);
         output::warn_unseen(device);
-        return print(
-            arguments,
-            &breakdown,
-            device.device.0,
-            moment.checked_sub(1),
-        );
+        return print(arguments, &breakdown, device.device, moment.checked_sub(1));
     }
     output::json(&Report {
         schema: "gpumemprof.peak/1",
@@ -116,7 +112,7 @@ fn group(group: &profiler_core::attribution::Group) -> Group<'_> {
 fn print(
     arguments: &PeakArguments,
     breakdown: &Breakdown,
-    device: i32,
+    device: DeviceId,
     event: Option<u32>,
 ) -> Result<(), CommandError> {
     let total = breakdown.total.requested;
@@ -124,8 +120,9 @@ fn print(
         format!("after event {row}")
     });
     output::heading(&format!(
-        "{}  device {device}, {} ({after}): {} requested in {}",
+        "{}  {}, {} ({after}): {} requested in {}",
         arguments.input.file.display(),
+        input::device_words(device),
         arguments.at,
         units::bytes(total),
         units::counted(breakdown.total.count, "allocation", "allocations")

@@ -107,7 +107,21 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    if !folder.is_dir() {
+        return Err(failed(std::io::Error::new(
+            std::io::ErrorKind::NotFound,
+            format!("there is no folder {}", folder.display()),
+        )));
+    }
+    // The temporary file's name, which the error has, is nothing to the user.
+    let in_folder = |error: std::io::Error| {
+        let why = std::io::Error::from(error.kind());
+        failed(std::io::Error::new(
+            error.kind(),
+            format!("the folder {}: {why}", folder.display()),
+        ))
+    };
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(in_folder)?;
     file.write_all(bytes).map_err(failed)?;
     readable_by_all(file.as_file()).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;

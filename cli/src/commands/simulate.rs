@@ -38,6 +38,8 @@ struct Device<'a> {
     first_disagreement: Option<&'a str>,
     /// The device's memory in the simulation; null without a limit.
     capacity_bytes: Option<u64>,
+    /// What a memory fraction allows of it; null without one.
+    limit_bytes: Option<u64>,
     recorded: &'a Summary,
     simulated: &'a Summary,
     /// How the simulation ended: `finished`, `out-of-memory` or `avoided-out-of-memory`.
@@ -78,17 +80,42 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<(), CommandError> {
     })
     .map_err(refused)?;
     drop(bar);
+    check_fraction(arguments.memory_fraction, &simulation)?;
     if arguments.json {
         return output::json(&Report {
             schema: "gpumemprof.simulate/1",
             file: arguments.input.file.display().to_string(),
             alloc_conf: arguments.alloc_conf.as_deref(),
-            devices: simulation.devices.iter().map(device).collect(),
+            devices: (simulation.devices.iter())
+                .map(|one| device(one, arguments.memory_fraction))
+                .collect(),
             assumptions: &simulation.assumptions,
         });
     }
     output::warn(&[&snapshot.warnings]);
-    print(&simulation, arguments.alloc_conf.as_deref())
+    print(&simulation, arguments)
+}
+
+/// A share of an unknown whole would change nothing, and look as if it did.
+fn check_fraction(fraction: Option<f64>, simulation: &Simulation) -> Result<(), CommandError> {
+    let unlimited = simulation.devices.iter().find(|one| one.capacity.is_none());
+    match (fraction, unlimited) {
+        (Some(_), Some(device)) => Err(CommandError::Usage(format!(
+            "--memory-fraction is a share of the device's memory, and device {} has no limit in \
+             this simulation: give its memory with --capacity",
+            device.device
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The fraction of the device's memory that is allowed, and what that is in bytes; None where all
+/// is, or where the device has no limit.
+fn limit(device: &DeviceSimulation, fraction: Option<f64>) -> Option<(f64, u64)> {
+    let fraction = fraction.unwrap_or(device.settings.per_process_memory_fraction);
+    // As `setMemoryFraction`, in doubles.
+    let of = |capacity: u64| (fraction, (fraction * capacity as f64) as u64);
+    device.capacity.filter(|_| fraction < 1.0).map(of)
 }
 
 /// A recording that begins with more memory held than the simulated device has cannot tell how
@@ -175,13 +202,14 @@ fn changes(
     Ok(changes)
 }
 
-fn device(simulation: &DeviceSimulation) -> Device<'_> {
+fn device(simulation: &DeviceSimulation, fraction: Option<f64>) -> Device<'_> {
     let disagreement = simulation.fidelity.first_disagreement.as_ref();
     Device {
         device: simulation.device.0,
         fidelity: simulation.fidelity.share(),
         first_disagreement: disagreement.map(|first| first.explanation.as_str()),
         capacity_bytes: simulation.capacity,
+        limit_bytes: limit(simulation, fraction).map(|(_, bytes)| bytes),
         recorded: &simulation.recorded,
         simulated: &simulation.simulated,
         ending: match simulation.ending {
@@ -217,10 +245,10 @@ fn points(curve: &[CurvePoint], count: usize) -> Vec<Point> {
         .collect()
 }
 
-fn print(simulation: &Simulation, conf: Option<&str>) -> Result<(), CommandError> {
+fn print(simulation: &Simulation, arguments: &SimulateArguments) -> Result<(), CommandError> {
     for device in &simulation.devices {
         output::heading(&format!("device {}: {}", device.device, lead(device)))?;
-        output::paragraph(&conditions(device, conf))?;
+        output::paragraph(&conditions(device, arguments))?;
         output::line("")?;
         let (recorded, simulated) = (&device.recorded, &device.simulated);
         let bytes = |name: &str, recorded: u64, simulated: u64| {
@@ -330,17 +358,35 @@ fn lead(device: &DeviceSimulation) -> String {
 }
 
 /// What was simulated.
-fn conditions(device: &DeviceSimulation, conf: Option<&str>) -> String {
-    let settings = match conf {
+fn conditions(device: &DeviceSimulation, arguments: &SimulateArguments) -> String {
+    let settings = match arguments.alloc_conf.as_deref() {
         None => "the recorded settings".to_owned(),
         Some("") => "the default settings".to_owned(),
         Some(conf) => conf.to_owned(),
     };
     let memory = device.capacity.map_or_else(
         || "no memory limit".to_owned(),
-        |bytes| format!("{} of memory", units::bytes(bytes)),
+        |bytes| memory(bytes, device, arguments),
     );
     format!("with {settings}, and {memory}")
+}
+
+/// The memory there is, and the part of it that a memory fraction leaves.
+fn memory(capacity: u64, device: &DeviceSimulation, arguments: &SimulateArguments) -> String {
+    let Some((fraction, limit)) = limit(device, arguments.memory_fraction) else {
+        return format!("{} of memory", units::bytes(capacity));
+    };
+    let (limit, capacity) = (units::bytes(limit), units::bytes(capacity));
+    match arguments.capacity {
+        Capacity::Bytes(_) => {
+            format!("a limit of {limit}: the memory fraction {fraction} of the {capacity} given")
+        }
+        _ => format!(
+            "a limit of {limit}: the memory fraction {fraction} of {capacity}, what PyTorch held \
+             and the driver had free when the recording ran out of memory. PyTorch takes the \
+             fraction of the device's whole memory: give that as --capacity"
+        ),
+    }
 }
 
 fn print_fragmentation(curve: &[CurvePoint]) -> Result<(), CommandError> {

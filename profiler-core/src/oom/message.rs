@@ -51,6 +51,9 @@ pub struct OomMessage {
     pub reserved: Option<Amount>,
     /// What PyTorch had reserved and not allocated, as the message says it.
     pub reserved_unallocated: Option<Amount>,
+    /// What this process held through Metal beside PyTorch's buffers, the unused parts of PyTorch's
+    /// own heaps included (`MPSAllocator.mm`: `currentAllocatedSize` less the buffers).
+    pub other_allocations: Option<Amount>,
     /// What private pools (CUDA graphs) held.
     pub private_pools: Option<Amount>,
     /// What this process held in all, PyTorch or not.
@@ -70,6 +73,8 @@ pub enum MessageClass {
     /// The driver had more free than was asked for: a limit was in the way, or the free memory
     /// was gone by the time it was asked.
     DriverHadFree,
+    /// What was held and what was asked for reach the limit that the message names.
+    Limit,
     /// What PyTorch had reserved and not used, with the driver's free memory, would have been
     /// enough: it was in pieces, or belonged to another stream, pool or size class.
     Fragmentation,
@@ -91,6 +96,7 @@ impl MessageClass {
         match self {
             Self::RequestTooBig => "a single request larger than the device",
             Self::DriverHadFree => "the driver had enough free: a limit, or a race for it",
+            Self::Limit => "the limit for this process: what it held and asked for reaches it",
             Self::Fragmentation => {
                 "fragmentation: enough was free in all, but not where it could be used"
             }
@@ -121,34 +127,39 @@ impl OomMessage {
         })
     }
 
-    /// What was neither PyTorch's nor free. None where total, free or reserved is not said.
+    /// What this process held through Metal and asked for, which [`Self::allowed`] limits. None
+    /// where the message does not name both parts of what was held.
+    #[must_use]
+    pub fn held_and_requested(&self) -> Option<Amount> {
+        let (held, other) = (self.allocated?, self.other_allocations?);
+        Some(sum(&[held, other, self.requested?]))
+    }
+
+    /// What was neither PyTorch's nor free. None where total, free or reserved is not said, and
+    /// where what is said contradicts itself.
     #[must_use]
     pub fn outside(&self) -> Option<Amount> {
         let (total, free) = (self.total?, self.free?);
         let held = match (self.reserved, self.allocated, self.reserved_unallocated) {
             (Some(reserved), ..) => reserved,
-            (None, Some(allocated), Some(unused)) => Amount {
-                bytes: allocated.bytes.saturating_add(unused.bytes),
-                uncertainty_bytes: allocated
-                    .uncertainty_bytes
-                    .saturating_add(unused.uncertainty_bytes),
-            },
+            (None, Some(allocated), Some(unused)) => sum(&[allocated, unused]),
             _ => return None,
         };
+        let taken = sum(&[free, held]);
+        if surely_more(taken, total) {
+            return None;
+        }
         Some(Amount {
-            bytes: total
-                .bytes
-                .saturating_sub(free.bytes)
-                .saturating_sub(held.bytes),
+            bytes: total.bytes.saturating_sub(taken.bytes),
             uncertainty_bytes: total
                 .uncertainty_bytes
-                .saturating_add(free.uncertainty_bytes)
-                .saturating_add(held.uncertainty_bytes),
+                .saturating_add(taken.uncertainty_bytes),
         })
     }
 
     /// The verdict that the figures allow. Comparisons that the rounding could turn are
-    /// [`MessageClass::NotTold`].
+    /// [`MessageClass::NotTold`], but for a limit: MPS refuses either because of it or because the
+    /// system gave nothing, and figures that reach it tell the first.
     #[must_use]
     pub fn class(&self) -> MessageClass {
         if !matches!(
@@ -169,6 +180,11 @@ impl OomMessage {
         {
             return MessageClass::RequestTooBig;
         }
+        if let (Some(wanted), Some(allowed)) = (self.held_and_requested(), self.allowed)
+            && !surely_more(allowed, wanted)
+        {
+            return MessageClass::Limit;
+        }
         let Some(free) = self.free else {
             return MessageClass::NotTold;
         };
@@ -178,12 +194,7 @@ impl OomMessage {
         let Some(unused) = self.unused() else {
             return MessageClass::NotTold;
         };
-        let all = Amount {
-            bytes: free.bytes.saturating_add(unused.bytes),
-            uncertainty_bytes: free
-                .uncertainty_bytes
-                .saturating_add(unused.uncertainty_bytes),
-        };
+        let all = sum(&[free, unused]);
         if surely_more(all, requested) {
             return MessageClass::Fragmentation;
         }
@@ -202,6 +213,15 @@ impl OomMessage {
         } else {
             MessageClass::Capacity
         }
+    }
+}
+
+/// All of `amounts`, and all their roundings.
+fn sum(amounts: &[Amount]) -> Amount {
+    let total = |of: fn(&Amount) -> u64| amounts.iter().map(of).fold(0, u64::saturating_add);
+    Amount {
+        bytes: total(|amount| amount.bytes),
+        uncertainty_bytes: total(|amount| amount.uncertainty_bytes),
     }
 }
 
@@ -316,6 +336,7 @@ fn parse_allocator(backend: &str, text: &str) -> OomMessage {
         // CUDACachingAllocator.cpp of 1.0 to 1.3).
         reserved_unallocated: before(" is reserved by PyTorch but unallocated")
             .or_else(|| before(" cached)")),
+        other_allocations: after("other allocations: "),
         private_pools: before(" allocated in private pools"),
         this_process: before(" memory in use").filter(|_| text.contains("this process has ")),
         allowed: before(" allowed").or_else(|| after("max allowed: ")),
@@ -443,6 +464,39 @@ mod tests {
              PyTorch, and 512.00 MiB is reserved by PyTorch but unallocated.",
         );
         assert_eq!(message.class(), MessageClass::NotTold);
+    }
+
+    #[test]
+    fn a_limit_is_told_by_all_that_counts_against_it() {
+        let message = |other: &str| {
+            only(&format!(
+                "RuntimeError: MPS backend out of memory (MPS allocated: 9.57 GiB, other \
+                 allocations: {other} GiB, max allowed: 27.20 GiB). Tried to allocate 292.50 MiB \
+                 on private pool."
+            ))
+        };
+        let reached = message("17.35");
+        assert_eq!(bytes(reached.other_allocations), Some(18_629_420_646));
+        let wanted = reached.held_and_requested().unwrap();
+        let allowed = reached.allowed.unwrap();
+        assert!(wanted.bytes > allowed.bytes);
+        assert_eq!(reached.class(), MessageClass::Limit);
+        // A gigabyte below the limit something else is wrong.
+        assert_eq!(message("16.35").class(), MessageClass::NotTold);
+    }
+
+    #[test]
+    fn contradictions_give_no_remainder() {
+        let message = |reserved: &str| {
+            only(&format!(
+                "CUDA out of memory. Tried to allocate 1.00 GiB (GPU 0; 4.00 GiB total capacity; \
+                 1.00 GiB already allocated; 1.00 GiB free; {reserved} GiB reserved in total by \
+                 PyTorch)"
+            ))
+        };
+        assert_eq!(bytes(message("2.00").outside()), Some(1 << 30));
+        assert_eq!(bytes(message("3.00").outside()), Some(0));
+        assert_eq!(message("5.00").outside(), None);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The table of boards, and what it shares with the others.
 
-use device_watch::status::Status;
+use device_watch::status::{DeviceStatus, InstanceMemory, Status};
 use profiler_core::units;
 use ratatui::Frame;
-use ratatui::layout::{Alignment, Constraint, Rect};
+use ratatui::layout::{Alignment, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Row, Table};
 
 use super::bar::{MARKS, Parts};
+use super::columns::{Column, fitting, rest_of};
 use super::table::{bytes, throttling, watts};
 use crate::output::printable;
 
@@ -43,106 +44,112 @@ pub(super) fn percent(value: Option<u32>) -> String {
 
 /// Draws the boards and their MIG instances, a line each.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, status: &Status) {
+    let columns = columns(area.width);
+    let bar_width = usize::from(rest_of(&columns, area.width));
+    let names: Vec<_> = columns
+        .iter()
+        .map(|one| (one.name, one.is_number))
+        .collect();
+    let widths = columns.iter().map(Column::constraint);
     let is_wide = area.width >= WIDE;
-    let mut names = vec![
-        ("GPU", false),
-        ("name", false),
-        ("memory", false),
-        ("used", true),
-        ("total", true),
-        ("util", true),
-        ("temp", true),
-        ("power", true),
-    ];
-    let mut widths = vec![
-        Constraint::Length(4),
-        Constraint::Length(if is_wide { 30 } else { 15 }),
-        Constraint::Fill(1),
-        Constraint::Length(11),
-        Constraint::Length(11),
-        Constraint::Length(4),
-        Constraint::Length(5),
-        Constraint::Length(5),
-    ];
-    if is_wide {
-        names.extend([
-            ("SM clock", true),
-            ("memory clock", true),
-            ("ECC", true),
-            ("throttled by", false),
-        ]);
-        widths.extend([8, 12, 5, 20].map(Constraint::Length));
-    }
-    let spaces = u16::try_from(widths.len()).unwrap_or(0).saturating_sub(1);
-    let taken: u16 = (widths.iter())
-        .map(|width| match width {
-            Constraint::Length(cells) => *cells,
-            _ => 0,
-        })
-        .sum();
-    let bar_width = usize::from(area.width.saturating_sub(taken + spaces));
     let mut rows = Vec::new();
     for device in &status.devices {
-        let now = &device.now;
-        let name = device.board.name.as_deref().unwrap_or("-");
-        let name = if is_wide {
-            name
-        } else {
-            name.trim_start_matches("NVIDIA ")
-        };
-        let memory = if device.is_lost {
-            Cell::new(Line::styled("lost", Style::new().fg(Color::Red)))
-        } else {
-            Cell::new(Parts::of(device).map_or_else(Line::default, |parts| bar(parts, bar_width)))
-        };
-        let mut cells = vec![
-            Cell::new(device.board.index.to_string()),
-            Cell::new(printable(name)),
-            memory,
-            right(bytes(now.memory.used_bytes)),
-            right(bytes(now.memory.total_bytes)),
-            right(percent(now.gpu_utilisation_percent)),
-            right(
-                now.temperature_celsius
-                    .map_or_else(|| "-".to_owned(), |value| format!("{value}°C")),
-            ),
-            right(
-                now.power_milliwatt
-                    .map_or_else(|| "-".to_owned(), |value| format!("{}W", watts(value))),
-            ),
-        ];
-        if is_wide {
-            let clock = |value: Option<u32>| {
-                value.map_or_else(|| "-".to_owned(), |value| format!("{value}MHz"))
-            };
-            cells.push(right(clock(now.sm_clock_mhz)));
-            cells.push(right(clock(now.memory_clock_mhz)));
-            cells.push(right(
-                now.uncorrected_ecc_errors
-                    .map_or_else(|| "-".to_owned(), units::count),
-            ));
-            cells.push(Cell::new(
-                throttling(device).unwrap_or_else(|| "-".to_owned()),
-            ));
+        let cell = |one: &Column| board_cell(one.name, device, is_wide, bar_width);
+        rows.push(Row::new(columns.iter().map(cell).collect::<Vec<_>>()));
+        for memory in &device.instance_memory {
+            let cell = |one: &Column| instance_cell(one.name, device, memory, bar_width);
+            rows.push(Row::new(columns.iter().map(cell).collect::<Vec<_>>()));
         }
-        rows.push(Row::new(cells));
-        for one in &device.instance_memory {
-            let total = one.memory.total_bytes;
+    }
+    frame.render_widget(Table::new(rows, widths).header(header(&names)), area);
+}
+
+/// What is shown of a board on a terminal of `width`.
+fn columns(width: u16) -> Vec<Column> {
+    let name = if width >= WIDE { 30 } else { 15 };
+    fitting(
+        &[
+            Column::number("GPU", 4, 0).left(),
+            Column::number("name", name, 60).left(),
+            Column::rest("memory", 75),
+            Column::number("used", 11, 0),
+            Column::number("total", 11, 40),
+            Column::number("util", 4, 48),
+            Column::number("temp", 5, 68),
+            Column::number("power", 5, 75),
+            Column::number("SM clock", 8, WIDE),
+            Column::number("memory clock", 12, WIDE),
+            Column::number("ECC", 5, WIDE),
+            Column::number("throttled by", 20, WIDE).left(),
+        ],
+        width,
+    )
+}
+
+fn board_cell(
+    column: &str,
+    device: &DeviceStatus,
+    is_wide: bool,
+    bar_width: usize,
+) -> Cell<'static> {
+    let now = &device.now;
+    let with_unit = |value: Option<u32>, unit: &str| {
+        right(value.map_or_else(|| "-".to_owned(), |value| format!("{value}{unit}")))
+    };
+    match column {
+        "GPU" => Cell::new(device.board.index.to_string()),
+        "name" => {
+            let name = device.board.name.as_deref().unwrap_or("-");
+            Cell::new(printable(if is_wide {
+                name
+            } else {
+                name.trim_start_matches("NVIDIA ")
+            }))
+        }
+        "used" if device.is_lost => {
+            let lost = Line::styled("lost", Style::new().fg(Color::Red));
+            Cell::new(lost.alignment(Alignment::Right))
+        }
+        "memory" => {
+            Cell::new(Parts::of(device).map_or_else(Line::default, |parts| bar(parts, bar_width)))
+        }
+        "used" => right(bytes(now.memory.used_bytes)),
+        "total" => right(bytes(now.memory.total_bytes)),
+        "util" => right(percent(now.gpu_utilisation_percent)),
+        "temp" => with_unit(now.temperature_celsius, "°C"),
+        "power" => with_unit(now.power_milliwatt.map(watts), "W"),
+        "SM clock" => with_unit(now.sm_clock_mhz, "MHz"),
+        "memory clock" => with_unit(now.memory_clock_mhz, "MHz"),
+        "ECC" => right(
+            now.uncorrected_ecc_errors
+                .map_or_else(|| "-".to_owned(), units::count),
+        ),
+        _ => Cell::new(throttling(device).unwrap_or_else(|| "-".to_owned())),
+    }
+}
+
+fn instance_cell(
+    column: &str,
+    device: &DeviceStatus,
+    one: &InstanceMemory,
+    bar_width: usize,
+) -> Cell<'static> {
+    let total = one.memory.total_bytes;
+    match column {
+        "GPU" => Cell::new(format!("{}.{}", device.board.index, one.index)),
+        "name" => Cell::new("MIG instance"),
+        "memory" => {
             let parts = total.zip(one.memory.free_bytes).map(|(total, free)| Parts {
                 other: total.saturating_sub(free),
                 free: free.min(total),
                 ..Parts::default()
             });
-            rows.push(Row::new(vec![
-                Cell::new(format!("{}.{}", device.board.index, one.index)),
-                Cell::new("MIG instance"),
-                Cell::new(parts.map_or_else(Line::default, |parts| bar(parts, bar_width))),
-                right(bytes(one.memory.used_bytes)),
-                right(bytes(total)),
-            ]));
+            Cell::new(parts.map_or_else(Line::default, |parts| bar(parts, bar_width)))
         }
+        "used" => right(bytes(one.memory.used_bytes)),
+        "total" => right(bytes(total)),
+        _ => Cell::default(),
     }
-    frame.render_widget(Table::new(rows, widths).header(header(&names)), area);
 }
 
 /// A memory bar of `width` cells.

@@ -2,6 +2,7 @@
 
 mod bar;
 mod boards;
+mod columns;
 mod screen;
 mod selection;
 mod table;

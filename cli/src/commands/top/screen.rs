@@ -11,8 +11,9 @@ use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table, TableState, Wr
 
 use super::bar::{MARKS, Parts};
 use super::boards::{self, COLOURS, WIDE, bar, header, percent, right};
+use super::columns::{Column, fitting};
 use super::selection::Selection;
-use super::table::{bytes, process_number, throttling, watts};
+use super::table::{bytes, no_processes, process_number, throttling, watts};
 use crate::output::printable;
 
 /// The widest size is `1023.99 MiB`.
@@ -31,8 +32,17 @@ const HELP: [(&str, &str); 7] = [
     ),
 ];
 
+/// Below this width not even a process and its memory fit beside each other.
+const NARROWEST: u16 = 26;
+
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, status: &Status, selection: &Selection) {
+    if frame.area().width < NARROWEST {
+        let text = format!("the terminal is too narrow: {NARROWEST} columns are needed");
+        let text = Paragraph::new(text).wrap(Wrap { trim: true });
+        frame.render_widget(text, frame.area());
+        return;
+    }
     let rows = selection.rows(status);
     let place = selection.place(&rows);
     let selected = place.and_then(|at| rows.get(at)).copied();
@@ -59,7 +69,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, status: &Status, selection: &Selection
         .map(|note| Line::styled(printable(note), Style::new().fg(Color::Yellow)))
         .collect();
     frame.render_widget(Paragraph::new(sentences), warnings);
-    process_table(frame, processes, selection, &rows, place);
+    process_table(frame, processes, status, selection, &rows, place);
     let device = selected.map(|(device, _)| device).or_else(|| {
         let wanted = selection.board.unwrap_or(0);
         status
@@ -78,7 +88,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, status: &Status, selection: &Selection
 fn heading(frame: &mut Frame<'_>, area: Rect, status: &Status, selection: &Selection) {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let mut left = vec![Span::styled("gpumemprof top", bold)];
-    if let Some(driver) = &status.driver {
+    if let Some(driver) = status.driver.as_ref().filter(|_| area.width >= 60) {
         left.push(Span::raw(format!("   driver {}", printable(driver))));
     }
     left.push(Span::raw(format!("   {} UTC", clock(status.time_us))));
@@ -106,6 +116,7 @@ fn clock(time_us: i64) -> String {
 fn process_table(
     frame: &mut Frame<'_>,
     area: Rect,
+    status: &Status,
     selection: &Selection,
     rows: &[(&DeviceStatus, &ProcessStatus)],
     place: Option<usize>,
@@ -120,71 +131,77 @@ fn process_table(
     let inner = block.inner(area);
     frame.render_widget(block, area);
     if rows.is_empty() {
-        let text = "none, or none that NVML shows";
-        frame.render_widget(Paragraph::new(text), inner);
+        let text = no_processes(status);
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), inner);
         return;
     }
-    let is_wide = area.width >= WIDE;
-    let mut names = vec![
-        ("GPU", false),
-        ("process", true),
-        ("rank", true),
-        ("used", true),
-    ];
-    let mut widths = vec![4, 9, 4, SIZE];
-    if is_wide {
-        names.extend([("step", true), ("requested", true)]);
-        widths.extend([8, SIZE]);
-    }
-    names.extend([("allocated", true), ("reserved", true), ("outside", true)]);
-    widths.extend([SIZE, SIZE, SIZE]);
-    if is_wide {
-        names.extend([("peak reserved", true), ("OOMs", true)]);
-        widths.extend([13, 4]);
-    }
-    names.push(("name", false));
-    let mut widths: Vec<_> = widths.into_iter().map(Constraint::Length).collect();
-    widths.push(Constraint::Fill(1));
+    let columns = fitting(&PROCESS_COLUMNS, area.width);
+    let names: Vec<_> = columns
+        .iter()
+        .map(|one| (one.name, one.is_number))
+        .collect();
+    let widths = columns.iter().map(|one| one.constraint());
     let lines = rows.iter().map(|(device, process)| {
-        let recorded = process.pytorch.as_ref();
-        let of = |value: Option<u64>| right(value.map(units::bytes).unwrap_or_default());
-        let counters = recorded.map(|one| &one.counters);
-        let board = device.board.index;
-        let mut cells = vec![
-            Cell::new(
-                process
-                    .instance
-                    .map_or_else(|| board.to_string(), |at| format!("{board}.{at}")),
-            ),
-            right(process_number(process)),
-            right(recorded.map(|one| one.rank.to_string()).unwrap_or_default()),
-            right(bytes(process.used_bytes)),
-        ];
-        if is_wide {
-            let step = recorded.and_then(|one| one.step);
-            cells.push(right(step.map(|step| step.to_string()).unwrap_or_default()));
-            cells.push(of(counters.map(|one| one.requested_bytes)));
-        }
-        cells.push(of(counters.map(|one| one.allocated_bytes)));
-        cells.push(of(counters.map(|one| one.reserved_bytes)));
-        cells.push(right(
-            recorded
-                .map(|one| bytes(one.outside_bytes))
-                .unwrap_or_default(),
-        ));
-        if is_wide {
-            cells.push(of(counters.map(|one| one.reserved_peak_bytes)));
-            let ooms = counters.map(|one| one.ooms).filter(|&ooms| ooms > 0);
-            cells.push(right(ooms.map(units::count).unwrap_or_default()));
-        }
-        cells.push(Cell::new(printable(process.name.as_deref().unwrap_or("-"))));
-        Row::new(cells)
+        let cells = columns
+            .iter()
+            .map(|one| process_cell(one.name, device, process));
+        Row::new(cells.collect::<Vec<_>>())
     });
     let table = Table::new(lines.collect::<Vec<_>>(), widths)
         .header(header(&names))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let mut state = TableState::new().with_selected(place);
     frame.render_stateful_widget(table, inner, &mut state);
+}
+
+/// What is shown of a process, and from which width of the terminal on.
+const PROCESS_COLUMNS: [Column; 12] = [
+    Column::number("GPU", 4, 30).left(),
+    Column::number("process", 9, 0),
+    Column::number("rank", 4, 60),
+    Column::number("used", SIZE, 0),
+    Column::number("step", 8, WIDE),
+    Column::number("requested", SIZE, WIDE),
+    Column::number("allocated", SIZE, 68),
+    Column::number("reserved", SIZE, 40),
+    Column::number("outside", SIZE, 54),
+    Column::number("peak reserved", 13, WIDE),
+    Column::number("OOMs", 4, WIDE),
+    Column::rest("name", 74),
+];
+
+fn process_cell(column: &str, device: &DeviceStatus, process: &ProcessStatus) -> Cell<'static> {
+    let recorded = process.pytorch.as_ref();
+    let counters = recorded.map(|one| &one.counters);
+    let of = |value: Option<u64>| right(value.map(units::bytes).unwrap_or_default());
+    let board = device.board.index;
+    match column {
+        "GPU" => Cell::new(
+            process
+                .instance
+                .map_or_else(|| board.to_string(), |at| format!("{board}.{at}")),
+        ),
+        "process" => right(process_number(process)),
+        "rank" => right(recorded.map(|one| one.rank.to_string()).unwrap_or_default()),
+        "used" => right(bytes(process.used_bytes)),
+        "step" => {
+            let step = recorded.and_then(|one| one.step);
+            right(step.map(|step| step.to_string()).unwrap_or_default())
+        }
+        "requested" => of(counters.map(|one| one.requested_bytes)),
+        "allocated" => of(counters.map(|one| one.allocated_bytes)),
+        "reserved" => of(counters.map(|one| one.reserved_bytes)),
+        "outside" => {
+            let outside = recorded.map(|one| bytes(one.outside_bytes));
+            right(outside.unwrap_or_default())
+        }
+        "peak reserved" => of(counters.map(|one| one.reserved_peak_bytes)),
+        "OOMs" => {
+            let ooms = counters.map(|one| one.ooms).filter(|&ooms| ooms > 0);
+            right(ooms.map(units::count).unwrap_or_default())
+        }
+        _ => Cell::new(printable(process.name.as_deref().unwrap_or("-"))),
+    }
 }
 
 fn split(

@@ -20,7 +20,7 @@ pub(super) fn print(status: &Status) -> Result<(), CommandError> {
     let right = Align::Right;
     let columns = [
         ("GPU", Align::Left),
-        ("name", Align::Left),
+        ("name", Align::Short),
         ("used", right),
         ("free", right),
         ("total", right),
@@ -62,7 +62,7 @@ pub(super) fn print(status: &Status) -> Result<(), CommandError> {
         })
         .collect();
     if processes.is_empty() {
-        return output::line("no processes on these GPUs, or none that NVML shows");
+        return output::line(no_processes(status));
     }
     output::table(
         &[
@@ -79,6 +79,16 @@ pub(super) fn print(status: &Status) -> Result<(), CommandError> {
         ],
         processes,
     )
+}
+
+/// Why no process is shown.
+pub(super) fn no_processes(status: &Status) -> &'static str {
+    let mut answering = status.devices.iter().filter(|device| !device.is_lost);
+    if answering.clone().next().is_some() && answering.all(|device| device.processes.is_none()) {
+        "the processes are not known"
+    } else {
+        "no processes on these GPUs, or none that NVML shows"
+    }
 }
 
 /// Bytes, or a dash.

@@ -138,6 +138,46 @@ fn no_size_is_cut() {
         let text = drawn(width, 24, &status, &Selection::default()).join("\n");
         assert_eq!(text.matches(" 1023.95 MiB ").count(), 3, "{text}");
     }
+    let is_digit = |c: char| c.is_ascii_digit();
+    for width in 26..200 {
+        let lines = drawn(width, 24, &status, &Selection::default());
+        let text = lines.join("\n");
+        // The tables; the sentences below them are broken between words.
+        let tables = lines
+            .iter()
+            .take_while(|line| !line.contains("─ GPU") && !line.starts_with(" GPU"));
+        let tables: Vec<&String> = tables.collect();
+        for line in &tables {
+            for (at, _) in line.match_indices(" MiB").chain(line.match_indices(" GiB")) {
+                let number = line[..at].rsplit(' ').next().unwrap();
+                let (whole, decimals) = number.split_once('.').unwrap();
+                let known = ["1023", "80", "20", "40", "4", "50", "0", "79", "30"];
+                assert!(
+                    known.contains(&whole) && decimals.len() == 2,
+                    "{width}: {number}\n{text}"
+                );
+                assert!(decimals.chars().all(is_digit));
+            }
+        }
+        let used = tables.iter().filter(|line| line.contains("1023.95 MiB"));
+        assert_eq!(used.count(), 3, "{width}\n{text}");
+    }
+    let text = drawn(25, 24, &status, &Selection::default()).join(" ");
+    assert!(text.contains("the terminal is too"), "{text}");
+}
+
+#[test]
+fn unknown_processes_are_not_called_absent() {
+    let mut status = status();
+    let text = |status: &Status| drawn(80, 24, status, &Selection::default()).join("\n");
+    for device in &mut status.devices {
+        device.processes = Some(Vec::new());
+    }
+    assert!(text(&status).contains("none that NVML shows"));
+    for device in &mut status.devices {
+        device.processes = None;
+    }
+    assert!(text(&status).contains("the processes are not known"));
 }
 
 #[test]
@@ -191,7 +231,7 @@ fn keys_select_and_explain() {
     press(&mut selection, KeyCode::Left, &status);
     let text = drawn(80, 24, &status, &selection).join("\n");
     assert!(
-        text.contains("processes of GPU 1") && text.contains("none, or none"),
+        text.contains("processes of GPU 1") && text.contains("or none that NVML shows"),
         "{text}"
     );
     press(&mut selection, KeyCode::Char('?'), &status);

@@ -59,6 +59,9 @@ impl Machine {
                     if let (Some(raw), false) = (first, more) {
                         return Ok(raw);
                     }
+                    if items.is_empty() {
+                        return Err(Fault::no_snapshot("an empty dict".to_owned()));
+                    }
                     let keys: Vec<String> = items
                         .iter()
                         .take(8)
