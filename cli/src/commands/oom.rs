@@ -286,7 +286,7 @@ fn print(failure: &Failure) -> Result<(), CommandError> {
             "  free in the other size class",
             bytes(evidence.other_kind_free_bytes),
         ),
-        ("missing", bytes(failure.verdict.missing_bytes)),
+        ("missing at least", bytes(failure.verdict.missing_bytes)),
     ];
     if let Some(outside) = evidence.outside_bytes {
         rows.insert(3, ("outside PyTorch", bytes(outside)));
@@ -318,18 +318,18 @@ fn print(failure: &Failure) -> Result<(), CommandError> {
     output::heading("what would help")?;
     for (at, advice) in failure.advice.iter().enumerate() {
         let frees = match advice.certainty {
-            Certainty::Exact => bytes(advice.frees_bytes),
-            Certainty::UpperBound => format!("up to {}", bytes(advice.frees_bytes)),
-            Certainty::Simulated => "simulated".to_owned(),
+            Certainty::Exact if advice.is_enough => None,
+            Certainty::Exact => Some(bytes(advice.frees_bytes)),
+            Certainty::UpperBound => Some(format!("up to {}", bytes(advice.frees_bytes))),
+            Certainty::Simulated => Some("simulated".to_owned()),
         };
-        let enough = if advice.is_enough {
-            ", enough for this request"
-        } else {
-            ""
-        };
+        let enough = advice
+            .is_enough
+            .then(|| "enough for this request".to_owned());
+        let facts: Vec<String> = frees.into_iter().chain(enough).collect();
         output::item(
             &format!("{}. ", at + 1),
-            &format!("{} ({frees}{enough})", advice.title),
+            &format!("{} ({})", advice.title, facts.join(", ")),
         )?;
         output::item("   ", &advice.detail)?;
         if let Some(setting) = &advice.setting {
