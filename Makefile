@@ -5,7 +5,7 @@ SAMPLE := samples/oom-variable-length.pickle
 REPORT := out/oom-variable-length.html
 COMMAND := target/release/gpumemprof
 
-.PHONY: demo test web check build setup setup-build clean
+.PHONY: demo test web wheel check build setup setup-build clean
 
 demo: setup-build
 	cargo build --release --locked
@@ -24,6 +24,10 @@ test: setup
 # The viewer as one page for any browser; rustup adds the target.
 web: setup-build
 	scripts/web.sh out/gpumemprof-viewer.html
+
+# The Python package's wheel, the viewer in it: out/gpumemprof-….whl.
+wheel: setup-build
+	scripts/wheel.sh out
 
 # What CI checks beyond the tests.
 check: setup

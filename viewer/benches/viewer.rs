@@ -15,6 +15,7 @@
 )]
 
 use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use egui::{Context, Event, Pos2, RawInput, Rect, vec2};
@@ -27,8 +28,12 @@ use profiler_core::snapshot::Snapshot;
 
 /// Frames per view.
 const FRAMES: usize = 240;
+/// How often each file is opened and read; the median counts.
+const OPENINGS: usize = 3;
 /// The shortest pause between two frames.
 const PAUSE: Duration = Duration::from_millis(1);
+/// From one frame of the screen to the next.
+const REFRESH: Duration = Duration::from_micros(16_667);
 
 fn main() {
     let named: Vec<PathBuf> = std::env::args()
@@ -101,22 +106,93 @@ fn thread_time() -> Option<Duration> {
         .map(Duration::from_nanos)
 }
 
+/// The window: frames when they are asked for, and no sooner than a screen of 60 a second shows
+/// the next one.
+struct Window {
+    context: Context,
+    viewer: Viewer,
+    asked: Arc<Asked>,
+    last: Instant,
+}
+
+/// When a frame is wanted, if one is.
+#[derive(Default)]
+struct Asked {
+    at: Mutex<Option<Instant>>,
+    arrived: Condvar,
+}
+
+impl Window {
+    fn new() -> Self {
+        let context = Context::default();
+        let asked = Arc::<Asked>::default();
+        let theirs = Arc::clone(&asked);
+        context.set_request_repaint_callback(move |info| theirs.want(info.delay));
+        let viewer = Viewer::new(&context);
+        let last = Instant::now();
+        Self {
+            context,
+            viewer,
+            asked,
+            last,
+        }
+    }
+
+    /// Waits until a frame is wanted and the screen takes it, and makes it.
+    fn frame(&mut self) {
+        self.asked.wait();
+        std::thread::sleep(REFRESH.saturating_sub(self.last.elapsed()));
+        self.last = Instant::now();
+        self.asked.at.lock().unwrap().take();
+        let delay = frame(&self.context, &mut self.viewer, None);
+        self.asked.want(delay);
+    }
+}
+
+impl Asked {
+    fn want(&self, delay: Duration) {
+        let Some(at) = Instant::now().checked_add(delay) else {
+            return;
+        };
+        let mut asked = self.at.lock().unwrap();
+        *asked = Some(asked.map_or(at, |known| known.min(at)));
+        self.arrived.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut asked = self.at.lock().unwrap();
+        loop {
+            // Without a wish a window would wait forever; here nobody moves the mouse.
+            let left = asked.map_or(REFRESH * 6, |at| {
+                at.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                return;
+            }
+            let (now, waited) = self.arrived.wait_timeout(asked, left).unwrap();
+            asked = now;
+            if waited.timed_out() {
+                return;
+            }
+        }
+    }
+}
+
 /// Wall time from opening the file at `path` in the window to the first whole picture of the
 /// timeline, and to the whole document with every pane's answer.
 fn open(path: &std::path::Path) -> (Duration, Duration) {
-    let context = Context::default();
-    let mut viewer = Viewer::new(&context);
-    frame(&context, &mut viewer, None);
+    let mut window = Window::new();
+    window.asked.want(Duration::ZERO);
+    window.frame();
     let clock = Instant::now();
-    viewer.open_paths([path.to_owned()]);
-    while viewer.tracks.first().is_none_or(|it| it.drawn().is_none()) {
-        frame(&context, &mut viewer, None);
-        std::thread::sleep(Duration::from_millis(1));
+    window.viewer.open_paths([path.to_owned()]);
+    let is_drawn = |viewer: &Viewer| viewer.tracks.first().is_some_and(|it| it.drawn().is_some());
+    while !is_drawn(&window.viewer) {
+        window.frame();
     }
     let picture = clock.elapsed();
-    while !viewer.is_settled() {
-        frame(&context, &mut viewer, None);
-        std::thread::sleep(Duration::from_millis(4));
+    while !window.viewer.is_settled() {
+        window.frame();
     }
     (picture, clock.elapsed())
 }
@@ -124,7 +200,20 @@ fn open(path: &std::path::Path) -> (Duration, Duration) {
 fn measure(path: &PathBuf) {
     // Once before, so that every reading finds the file in memory.
     open(path);
-    let (picture_time, settled_time) = open(path);
+    let mut opened: Vec<_> = (0..OPENINGS).map(|_| open(path)).collect();
+    opened.sort();
+    let (picture_time, settled_time) = opened[OPENINGS / 2];
+    let mut readings: Vec<_> = (0..OPENINGS)
+        .map(|_| {
+            let clock = Instant::now();
+            let snapshot = std::hint::black_box(read(path));
+            let time = clock.elapsed();
+            drop(snapshot);
+            time
+        })
+        .collect();
+    readings.sort();
+    let read_time = readings[OPENINGS / 2];
     let clock = Instant::now();
     let mut last = clock.elapsed();
     let mut lap = || {
@@ -134,7 +223,7 @@ fn measure(path: &PathBuf) {
         time
     };
     let snapshot = read(path);
-    let read_time = lap();
+    lap();
     let replay = Replay::new(&snapshot);
     let replay_time = lap();
     let attribution = Attribution::new(&snapshot, &replay);
@@ -151,7 +240,7 @@ fn measure(path: &PathBuf) {
     let context = Context::default();
     let mut viewer = Viewer::new(&context);
     frame(&context, &mut viewer, None);
-    viewer.show(std::sync::Arc::new(document));
+    viewer.show(Arc::new(document));
     frame(&context, &mut viewer, None);
     while !viewer.is_settled() {
         frame(&context, &mut viewer, None);
@@ -192,13 +281,13 @@ fn measure(path: &PathBuf) {
     }
 }
 
-/// What was prepared before drawing began, by its columns: pyramids, allocated curve, clock.
+/// What was prepared before drawing began, by its columns: pyramids, allocated curve, clock,
+/// the first grouping.
 fn prepared_bytes(viewer: &Viewer) -> u64 {
     let devices = &viewer.tracks[0].document.devices;
-    devices
-        .iter()
-        .map(|device| device.heap_bytes() as u64)
-        .sum()
+    let prepared: usize = devices.iter().map(|device| device.heap_bytes()).sum();
+    let sites = viewer.tracks[0].document.sites.of_allocation.len() * size_of::<u16>();
+    (prepared + sites) as u64
 }
 
 /// Pans for [`FRAMES`] frames at 60 a second; gives the processor time of each.
@@ -217,11 +306,7 @@ fn pan(context: &Context, viewer: &mut Viewer) -> Vec<Duration> {
         frame(context, viewer, Some(Pos2::new(500.0, 200.0)));
         let wall = began.elapsed();
         // The kernel books a thread's time when it stops running: read it after a sleep.
-        std::thread::sleep(
-            Duration::from_micros(16_667)
-                .saturating_sub(wall)
-                .max(PAUSE),
-        );
+        std::thread::sleep(REFRESH.saturating_sub(wall).max(PAUSE));
         let now = thread_time();
         times.push(
             now.zip(start)
@@ -232,7 +317,8 @@ fn pan(context: &Context, viewer: &mut Viewer) -> Vec<Duration> {
     times
 }
 
-fn frame(context: &Context, viewer: &mut Viewer, pointer: Option<Pos2>) {
+/// One frame; when the next is wanted.
+fn frame(context: &Context, viewer: &mut Viewer, pointer: Option<Pos2>) -> Duration {
     let mut input = RawInput {
         screen_rect: Some(Rect::from_min_size(Pos2::ZERO, vec2(1280.0, 720.0))),
         ..RawInput::default()
@@ -242,4 +328,9 @@ fn frame(context: &Context, viewer: &mut Viewer, pointer: Option<Pos2>) {
     // What the graphics driver would get.
     output.textures_delta.clear();
     std::hint::black_box(context.tessellate(output.shapes, output.pixels_per_point));
+    let views = output.viewport_output.values();
+    views
+        .map(|view| view.repaint_delay)
+        .min()
+        .unwrap_or(Duration::MAX)
 }

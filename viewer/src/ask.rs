@@ -111,6 +111,12 @@ impl<Q: Clone + PartialEq + Send + 'static, A: Send + 'static> Asked<Q, A> {
         self.answer.as_ref()
     }
 
+    /// Whether anything has been asked yet.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// Whether a question is still open.
     #[must_use]
     pub fn is_busy(&self) -> bool {

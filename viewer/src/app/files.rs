@@ -148,7 +148,7 @@ impl Viewer {
             let length = axis_length(&self.tracks, &self.selection);
             self.selection.view = View::whole(self.selection.view.axis, length);
             self.selection.track = 0;
-            self.selection.moment = self.tracks[0].replay().peak_moment();
+            self.selection.moment = self.tracks[0].prepared().peak.0;
         } else if was_whole {
             // Several files open in any order: all of all of them is in view.
             let length = axis_length(&self.tracks, &self.selection);
@@ -210,7 +210,7 @@ impl Viewer {
         (self.selection.allocation, self.selection.range) = (None, None);
         (self.selection.filter.stack, self.selection.filter.layer) = (None, None);
         if let Some(track) = self.tracks.first() {
-            self.selection.moment = track.replay().peak_moment();
+            self.selection.moment = track.prepared().peak.0;
             let length = axis_length(&self.tracks, &self.selection);
             self.selection.view = View::whole(self.selection.view.axis, length);
         }

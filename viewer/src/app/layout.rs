@@ -6,7 +6,7 @@ use profiler_core::units;
 use crate::ask::{Kept, Subject};
 use crate::panes::{Pane, file_ui};
 use crate::table::table_ui;
-use crate::timeline::timeline_ui;
+use crate::timeline::{Track, timeline_ui};
 
 use super::Viewer;
 
@@ -52,7 +52,10 @@ impl Viewer {
                 }
             });
             ui.separator();
-            self.pane_ui(ui, subject);
+            let track = self.tracks.get(self.selection.track);
+            if !track.is_some_and(Track::awaits_picture) {
+                self.pane_ui(ui, subject);
+            }
         });
     }
 

@@ -138,8 +138,14 @@ impl Viewer {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.loading.is_empty()
-            && self.tracks.iter().all(Track::is_settled)
-            && !self.narrowed.iter().any(Asked::is_busy)
+            && self
+                .tracks
+                .iter()
+                .all(|it| it.is_settled() && !it.awaits_picture())
+            && self
+                .narrowed
+                .iter()
+                .all(|it| it.is_asked() && !it.is_busy())
             && !self.map.is_busy()
             && !self.flame.is_busy()
             && !self.fragmentation.is_busy()
@@ -186,6 +192,9 @@ impl Viewer {
             if number != self.selection.track {
                 (question.filter.stack, question.filter.layer) = (None, None);
                 (question.filter.live_at, question.filter.born_in) = (None, None);
+            }
+            if self.tracks.get(number).is_some_and(Track::awaits_picture) {
+                continue;
             }
             asked.want(question);
         }

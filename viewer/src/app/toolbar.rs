@@ -177,7 +177,7 @@ fn devices_ui(
                 {
                     selection.track = number;
                     (selection.allocation, selection.range) = (None, None);
-                    selection.moment = track.replay().peak_moment();
+                    selection.moment = track.prepared().peak.0;
                 }
             }
             let mut documents: Vec<&Arc<Document>> = Vec::new();

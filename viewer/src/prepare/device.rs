@@ -1,5 +1,7 @@
 //! What a device needs beyond the core's replay to be drawn at any zoom.
 
+use std::sync::Arc;
+
 use profiler_core::oom::oom_events;
 use profiler_core::replay::{Curve, DeviceReplay, Moment};
 use profiler_core::snapshot::{Action, DeviceId, Events, Snapshot};
@@ -20,7 +22,7 @@ pub struct PreparedDevice {
     /// Over [`Self::allocated_curve`].
     pub allocated: Pyramid,
     /// Its clock.
-    pub clock: Clock,
+    pub clock: Arc<Clock>,
     /// The moments at which allocations failed: the state each request met.
     pub ooms: Vec<Moment>,
     /// The first moment of most requested bytes, and those bytes.
@@ -32,7 +34,7 @@ pub struct PreparedDevice {
 impl PreparedDevice {
     /// Prepares the device of `replay`, whose events have `clock`.
     #[must_use]
-    pub fn new(snapshot: &Snapshot, replay: &DeviceReplay, clock: Clock) -> Self {
+    pub fn new(snapshot: &Snapshot, replay: &DeviceReplay, clock: Arc<Clock>) -> Self {
         let none = Events::default();
         let events = snapshot
             .trace(replay.device)

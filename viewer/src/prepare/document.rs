@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use profiler_core::attribution::Attribution;
 use profiler_core::replay::Replay;
-use profiler_core::snapshot::{Events, Snapshot};
+use profiler_core::snapshot::{DeviceId, Events, Snapshot};
 
-use super::{Clock, Lanes, PreparedDevice, both};
+use super::{Clock, KeyColumn, KeyKind, Lanes, PreparedDevice, both};
 
 /// An opened file.
 #[derive(Debug, Default)]
@@ -28,6 +28,9 @@ pub struct Document {
     pub devices: Vec<Arc<PreparedDevice>>,
     /// Steps, phases, annotations and marks; one per device.
     pub lanes: Vec<Lanes>,
+    /// The allocations of the [busiest](Self::busiest) device by the line that allocated: what
+    /// the first picture is coloured by.
+    pub sites: Arc<KeyColumn>,
 }
 
 impl Document {
@@ -44,28 +47,37 @@ impl Document {
             || Replay::new(&snapshot),
             || {
                 let traces = snapshot.traces.iter();
-                let clocks: Vec<_> = traces
-                    .map(|trace| (trace.device, Clock::new(&trace.events)))
+                let clocks: Clocks = traces
+                    .map(|trace| (trace.device, Arc::new(Clock::new(&trace.events))))
                     .collect();
                 (Attribution::of_stacks(&snapshot), clocks)
             },
         );
-        let devices = replay.devices.iter().map(|device| {
-            let clock = clocks.iter().find(|(of, _)| *of == device.device);
-            let clock = clock.map(|(_, clock)| clock.clone()).unwrap_or_default();
-            Arc::new(PreparedDevice::new(&snapshot, device, clock))
-        });
         let mut draft = Self {
             name,
             path,
-            devices: devices.collect(),
             snapshot: Arc::new(snapshot),
             replay: Arc::new(replay),
             attribution,
-            is_attributed: false,
-            lanes: Vec::new(),
+            ..Self::default()
         };
-        draft.lanes = draft.find_lanes();
+        // The same as `busiest` below, which needs the devices prepared.
+        let busiest = draft.replay.busiest().map(|replay| replay.device);
+        let devices = draft.replay.devices.iter();
+        let busiest = devices
+            .map(|replay| Some(replay.device))
+            .position(|device| device == busiest)
+            .unwrap_or(0);
+        let (devices, (sites, lanes)) = both(
+            || draft.prepare(&clocks),
+            || {
+                (
+                    KeyColumn::new(&draft, busiest, KeyKind::Site),
+                    draft.find_lanes(&clocks),
+                )
+            },
+        );
+        (draft.devices, draft.lanes, draft.sites) = (devices, lanes, Arc::new(sites));
         draft
     }
 
@@ -81,24 +93,33 @@ impl Document {
             is_attributed: true,
             devices: self.devices.clone(),
             lanes: Vec::new(),
+            sites: Arc::clone(&self.sites),
         };
-        whole.lanes = whole.find_lanes();
+        let clocks: Clocks = self
+            .devices
+            .iter()
+            .map(|known| (known.device, Arc::clone(&known.clock)))
+            .collect();
+        whole.lanes = whole.find_lanes(&clocks);
         whole
     }
 
-    fn find_lanes(&self) -> Vec<Lanes> {
+    fn prepare(&self, clocks: &Clocks) -> Vec<Arc<PreparedDevice>> {
+        let devices = self.replay.devices.iter();
+        let prepared = devices.map(|replay| {
+            let clock = clock_of(clocks, replay.device);
+            Arc::new(PreparedDevice::new(&self.snapshot, replay, clock))
+        });
+        prepared.collect()
+    }
+
+    fn find_lanes(&self, clocks: &Clocks) -> Vec<Lanes> {
         let none = Events::default();
-        let devices = self.replay.devices.iter().zip(&self.devices);
-        let lanes = devices.map(|(replay, prepared)| {
+        let lanes = self.replay.devices.iter().map(|replay| {
             let trace = self.snapshot.trace(replay.device);
             let events = trace.map_or(&none, |trace| &trace.events);
-            Lanes::new(
-                &self.snapshot,
-                replay,
-                &self.attribution,
-                events,
-                &prepared.clock,
-            )
+            let clock = clock_of(clocks, replay.device);
+            Lanes::new(&self.snapshot, replay, &self.attribution, events, &clock)
         });
         lanes.collect()
     }
@@ -112,10 +133,24 @@ impl Document {
     /// The number of the device shown first: the busiest, else the first.
     #[must_use]
     pub fn busiest(&self) -> usize {
-        let busiest = self.replay.busiest().map(|replay| replay.device);
-        self.devices
+        let accelerators = self
+            .devices
             .iter()
-            .position(|known| Some(known.device) == busiest)
-            .unwrap_or(0)
+            .enumerate()
+            .filter(|(_, known)| known.device != DeviceId::HOST);
+        accelerators
+            .rev()
+            .max_by_key(|(_, known)| (known.peak.1, known.last))
+            .map_or(0, |(at, _)| at)
     }
+}
+
+/// The clocks of the devices that have one.
+type Clocks = Vec<(DeviceId, Arc<Clock>)>;
+
+fn clock_of(clocks: &Clocks, device: DeviceId) -> Arc<Clock> {
+    let found = clocks.iter().find(|(of, _)| *of == device);
+    found
+        .map(|(_, clock)| Arc::clone(clock))
+        .unwrap_or_default()
 }

@@ -22,22 +22,24 @@ pub(super) fn minimap_ui(
     let top = (track.prepared().highest(track.replay()) as f64 * 1.06).max(16.0);
     let pixels = |points: f32| (points * scale).round().clamp(1.0, 8192.0) as usize;
     let columns = pixels(rect.width());
-    track.want_overview(Request {
-        frame: Frame {
-            from: 0.0,
-            per_column: length / columns as f64,
-            columns,
-            low: 0.0,
-            high: top,
-            rows: pixels(rect.height()),
-        },
-        axis: selection.view.axis,
-        keys: selection.keys,
-        mask: None,
-        only_kept: false,
-        selected: None,
-        theme: *theme,
-    });
+    if !track.awaits_picture() {
+        track.want_overview(Request {
+            frame: Frame {
+                from: 0.0,
+                per_column: length / columns as f64,
+                columns,
+                low: 0.0,
+                high: top,
+                rows: pixels(rect.height()),
+            },
+            axis: selection.view.axis,
+            keys: selection.keys,
+            mask: None,
+            only_kept: false,
+            selected: None,
+            theme: *theme,
+        });
+    }
     let geometry = Geometry {
         rect,
         from: 0.0,

@@ -75,6 +75,8 @@ pub struct Track {
     worker: Worker<Request, Drawn>,
     asked: Option<Request>,
     drawn: Option<Drawn>,
+    /// Whether the first picture is there, or never will be.
+    is_first_over: bool,
     texture: Option<TextureHandle>,
     overview_worker: Worker<Request, Drawn>,
     overview_asked: Option<Request>,
@@ -86,7 +88,11 @@ impl Track {
     /// The timeline of device number `device` of `document`.
     #[must_use]
     pub fn new(document: Arc<Document>, device: usize, context: &egui::Context) -> Self {
-        let known = Arc::new(Mutex::new(Known::new()));
+        let mut known = Known::new();
+        if device == document.busiest() {
+            known.push((KeyKind::Site, Arc::clone(&document.sites)));
+        }
+        let known = Arc::new(Mutex::new(known));
         let worker = |name: &str| {
             let theirs = Arc::clone(&document);
             let known = Arc::clone(&known);
@@ -112,6 +118,7 @@ impl Track {
             device,
             asked: None,
             drawn: None,
+            is_first_over: false,
             texture: None,
             overview_asked: None,
             overview: None,
@@ -154,6 +161,7 @@ impl Track {
     ) -> Self {
         Self {
             drawn: self.drawn.take(),
+            is_first_over: self.is_first_over,
             texture: self.texture.take(),
             overview: self.overview.take(),
             overview_texture: self.overview_texture.take(),
@@ -198,9 +206,12 @@ impl Track {
 
     /// Takes what the threads have drawn since the last frame.
     pub fn collect(&mut self, context: &egui::Context) {
+        // Asked before the answer is taken: one that comes in between is taken the next time.
+        self.is_first_over |= self.asked.is_some() && !self.worker.is_busy();
         if let Some(drawn) = self.worker.answer() {
             upload(context, "timeline", &mut self.texture, &drawn.image);
             self.drawn = Some(drawn);
+            self.is_first_over = true;
         }
         if let Some(drawn) = self.overview_worker.answer() {
             upload(
@@ -223,6 +234,13 @@ impl Track {
     #[must_use]
     pub fn overview(&self) -> Option<(&Drawn, &TextureHandle)> {
         self.overview.as_ref().zip(self.overview_texture.as_ref())
+    }
+
+    /// Whether the first picture is still to come. Nothing else is asked of the background
+    /// meanwhile, so that it comes soon.
+    #[must_use]
+    pub fn awaits_picture(&self) -> bool {
+        !self.is_first_over && self.document.devices.len() > self.device
     }
 
     /// Whether the latest picture is the one asked for last.
