@@ -44,7 +44,8 @@ pub struct Advice {
     pub setting: Option<String>,
 }
 
-/// Everything that would help against `verdict`, what frees most first.
+/// Everything that would help against `verdict`: what is known to be enough first, then what
+/// addresses its class, each by what it frees; what the model refutes last.
 #[must_use]
 pub fn advise(
     snapshot: &Snapshot,

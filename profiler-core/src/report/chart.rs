@@ -81,6 +81,7 @@ fn draw(
     let scaled = |bytes: u64| bytes as f64 / unit as f64;
     let mut chart = ChartBuilder::on(&area)
         .margin(6)
+        .margin_right(30)
         .x_label_area_size(26)
         .y_label_area_size(74)
         .build_cartesian_2d(0..last, 0.0..scaled(highest) * 1.04)?;

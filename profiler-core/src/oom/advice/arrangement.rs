@@ -109,8 +109,12 @@ fn expandable(snapshot: &Snapshot, replay: &DeviceReplay, verdict: &OomVerdict) 
             "Expandable segments alone would not have been enough",
             format!(
                 "{gaps} Simulated: with this setting and the same memory the recorded program \
-                 still runs out, at event {event} (here: {}).",
-                evidence.event
+                 still runs out, {}.",
+                if event == evidence.event {
+                    "at this very event".to_owned()
+                } else {
+                    format!("at event {event}")
+                }
             ),
             0,
             Certainty::Simulated,

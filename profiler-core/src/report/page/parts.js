@@ -4,7 +4,7 @@ const PART_NAMES = [
   ["requested", "requested", "what the program asked for and still uses"],
   ["rounding", "rounding", "up to the allocator's size steps (512 bytes, unless set otherwise)"],
   ["slack", "slack", "remainders of large blocks too small to be split off (up to 1 MiB each)"],
-  ["pending", "pending", "freed by the program, but another stream may still use it"],
+  ["pending", "pending", "freed, but not yet for reuse: another stream may still use it, or the free is just being made"],
   ["split_free", "split free", "free, in segments that also hold live blocks: cannot go back to the driver"],
   ["whole_free", "whole free", "segments with no live block: cache that could go back"],
 ];
