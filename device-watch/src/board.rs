@@ -72,16 +72,12 @@ pub struct InstanceSample {
     pub processes: Option<Vec<ProcessSample>>,
 }
 
-/// One board at one time. What NVML refuses is None.
+/// What a board shows of itself; None is what NVML refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct BoardSample {
-    /// NVML's number.
-    pub index: u32,
+pub struct BoardFigures {
     /// Its memory.
     #[serde(flatten)]
     pub memory: MemorySample,
-    /// Its processes, by id; None if NVML does not say.
-    pub processes: Option<Vec<ProcessSample>>,
     /// Share of the last interval in which a kernel ran.
     pub gpu_utilisation_percent: Option<u32>,
     /// Share of the last interval in which memory was read or written.
@@ -102,6 +98,18 @@ pub struct BoardSample {
     pub uncorrected_ecc_errors: Option<u64>,
     /// Memory errors that ECC corrected since the driver was loaded.
     pub corrected_ecc_errors: Option<u64>,
+}
+
+/// One board at one time. What NVML refuses is None.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BoardSample {
+    /// NVML's number.
+    pub index: u32,
+    /// Its figures.
+    #[serde(flatten)]
+    pub figures: BoardFigures,
+    /// Its processes, by id; None if NVML does not say.
+    pub processes: Option<Vec<ProcessSample>>,
     /// Its MIG instances.
     pub instances: Vec<InstanceSample>,
 }
@@ -196,23 +204,25 @@ pub fn sample(driver: &Driver, board: &Board, notes: &mut Notes) -> Result<Board
     let ecc = |kind| device.total_ecc_errors(kind, EccCounter::Volatile).ok();
     Ok(BoardSample {
         index,
-        memory,
+        figures: BoardFigures {
+            memory,
+            gpu_utilisation_percent: utilisation.as_ref().map(|rates| rates.gpu),
+            memory_utilisation_percent: utilisation.map(|rates| rates.memory),
+            temperature_celsius: device.temperature(TemperatureSensor::Gpu).ok(),
+            power_milliwatt: device.power_usage().ok(),
+            power_limit_milliwatt: device.enforced_power_limit().ok(),
+            sm_clock_mhz: device.clock_info(Clock::SM).ok(),
+            memory_clock_mhz: device.clock_info(Clock::Memory).ok(),
+            throttle_reasons: reasons.map(|reasons| {
+                reasons
+                    .iter_names()
+                    .map(|(name, _)| name.to_ascii_lowercase())
+                    .collect()
+            }),
+            uncorrected_ecc_errors: ecc(MemoryError::Uncorrected),
+            corrected_ecc_errors: ecc(MemoryError::Corrected),
+        },
         processes: processes(driver, &device, index, notes),
-        gpu_utilisation_percent: utilisation.as_ref().map(|rates| rates.gpu),
-        memory_utilisation_percent: utilisation.map(|rates| rates.memory),
-        temperature_celsius: device.temperature(TemperatureSensor::Gpu).ok(),
-        power_milliwatt: device.power_usage().ok(),
-        power_limit_milliwatt: device.enforced_power_limit().ok(),
-        sm_clock_mhz: device.clock_info(Clock::SM).ok(),
-        memory_clock_mhz: device.clock_info(Clock::Memory).ok(),
-        throttle_reasons: reasons.map(|reasons| {
-            reasons
-                .iter_names()
-                .map(|(name, _)| name.to_ascii_lowercase())
-                .collect()
-        }),
-        uncorrected_ecc_errors: ecc(MemoryError::Uncorrected),
-        corrected_ecc_errors: ecc(MemoryError::Corrected),
         instances: instance_samples(driver, board, &device),
     })
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::board::BoardFigures;
 use crate::board::{self, Board, BoardSample, InstanceSample, MemorySample, Notes, ProcessSample};
 use crate::identity::{self, Told};
 use crate::nvml::Driver;
@@ -50,34 +51,6 @@ pub struct InstanceMemory {
     /// Its memory.
     #[serde(flatten)]
     pub memory: MemorySample,
-}
-
-/// A board's figures; None is what NVML refuses.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct BoardFigures {
-    /// Its memory.
-    #[serde(flatten)]
-    pub memory: MemorySample,
-    /// Percent of the last interval.
-    pub gpu_utilisation_percent: Option<u32>,
-    /// Percent of the last interval.
-    pub memory_utilisation_percent: Option<u32>,
-    /// Degrees.
-    pub temperature_celsius: Option<u32>,
-    /// Drawn now.
-    pub power_milliwatt: Option<u32>,
-    /// The limit in force.
-    pub power_limit_milliwatt: Option<u32>,
-    /// Of the multiprocessors.
-    pub sm_clock_mhz: Option<u32>,
-    /// Of the memory.
-    pub memory_clock_mhz: Option<u32>,
-    /// What holds the clocks down.
-    pub throttle_reasons: Option<Vec<String>>,
-    /// Since the driver was loaded.
-    pub uncorrected_ecc_errors: Option<u64>,
-    /// Since the driver was loaded.
-    pub corrected_ecc_errors: Option<u64>,
 }
 
 /// One process on one board.
@@ -175,19 +148,7 @@ fn device(
     DeviceStatus {
         board: board.clone(),
         is_lost,
-        now: BoardFigures {
-            memory: sample.memory,
-            gpu_utilisation_percent: sample.gpu_utilisation_percent,
-            memory_utilisation_percent: sample.memory_utilisation_percent,
-            temperature_celsius: sample.temperature_celsius,
-            power_milliwatt: sample.power_milliwatt,
-            power_limit_milliwatt: sample.power_limit_milliwatt,
-            sm_clock_mhz: sample.sm_clock_mhz,
-            memory_clock_mhz: sample.memory_clock_mhz,
-            throttle_reasons: sample.throttle_reasons,
-            uncorrected_ecc_errors: sample.uncorrected_ecc_errors,
-            corrected_ecc_errors: sample.corrected_ecc_errors,
-        },
+        now: sample.figures,
         instance_memory: (sample.instances.iter())
             .map(|one| InstanceMemory {
                 index: one.index,
@@ -332,7 +293,7 @@ impl Place {
             let found = sample.instances.iter().find(|one| one.index == index)?;
             Some(found.memory)
         });
-        on_instance.unwrap_or(sample.memory)
+        on_instance.unwrap_or(sample.figures.memory)
     }
 }
 

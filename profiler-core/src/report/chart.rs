@@ -23,8 +23,8 @@ type Part = fn(&Fragmentation) -> u64;
 
 /// The chart as an SVG element; None where there is nothing to draw.
 ///
-/// Each column shows the moment, of those given in it, that had the most bytes neither requested
-/// nor free as a whole segment: what fragmentation cost at worst.
+/// Each column shows the moment, of those given in it, that lost the most
+/// ([`Fragmentation::lost_bytes`]): what fragmentation cost at worst.
 pub(super) fn fragmentation_chart(
     parts: &[(Moment, Fragmentation)],
     last: Moment,
