@@ -5,7 +5,7 @@ SAMPLE := samples/oom-variable-length.pickle
 REPORT := out/oom-variable-length.html
 COMMAND := target/release/gpumemprof
 
-.PHONY: demo test web wheel check build setup setup-build clean
+.PHONY: demo test web wheel check build setup setup-build setup-wheel clean
 
 demo: setup-build
 	cargo build --release --locked
@@ -26,8 +26,10 @@ web: setup-build
 	scripts/web.sh out/gpumemprof-viewer.html
 
 # The Python package's wheel, the viewer in it: out/gpumemprof-….whl.
-wheel: setup-build
-	scripts/wheel.sh out
+wheel: setup-wheel
+	python3 -m venv target/wheel-venv
+	GPUMEMPROF_VIEWER=yes MATURIN_PEP517_ARGS=--locked \
+		target/wheel-venv/bin/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir out ./pyext
 
 # What CI checks beyond the tests.
 check: setup
@@ -40,6 +42,9 @@ check: setup
 
 setup-build:
 	@scripts/setup.sh build
+
+setup-wheel:
+	@scripts/setup.sh wheel
 
 setup:
 	@scripts/setup.sh test

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing: `setup.sh build` for building, `setup.sh test` for the tests too.
+# Installs what is missing: `setup.sh build` for building, `setup.sh wheel` for the Python package's wheel,
+# `setup.sh test` for the tests too.
 # Needs Rust (https://rustup.rs) and Python 3.9 or later; Debian's packages are installed with
 # apt-get, as root or through sudo.
 set -euo pipefail
@@ -25,6 +26,8 @@ missing=()
 need "command -v cc" build-essential
 if [ "$what" = test ]; then
     need "command -v chromium" chromium
+fi
+if [ "$what" != build ]; then
     need "python3 -c 'import ensurepip'" python3-venv
 fi
 if [ "${#missing[@]}" -gt 0 ]; then
