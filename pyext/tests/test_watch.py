@@ -132,6 +132,37 @@ def test_mig_instances_have_their_own_figures(device):
     assert [one["used_bytes"] for one in sample["instances"]] == [100 * MIB, 0]
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_of_several_mig_instances_the_own_one_counts(device, number):
+    """On an instance of the second board; another process is on that board's first."""
+    sizes = [10, 20, 5]
+    uuid = f"73696d67-7075-4000-8000-000000001{number}01"
+    machine = ("--devices", "2", "--mig", "10GiB,20GiB,5GiB", "--others", "1/77=512MiB", "--context", "10MiB")
+    result = device.result(PROGRAM, "top", simulated=machine, CUDA_VISIBLE_DEVICES=f"MIG-{uuid}")
+    # What CUDA shows: this instance alone.
+    (seen,) = result["devices"]
+    assert seen["uuid"] == uuid and seen["total_bytes"] == sizes[number] << 30
+    assert seen["cuda_free_bytes"] == (sizes[number] << 30) - (622 if number == 0 else 110) * MIB
+    # What NVML shows: all of them.
+    used = [[one["used_bytes"] // MIB for one in board["instances"]] for board in result["last"]["boards"]]
+    expected = [512, 0, 0]
+    expected[number] += 110
+    assert used == [[0, 0, 0], expected]
+    (outside,) = result["outside"]
+    assert (outside["board"], outside["instance"], outside["told_by"]) == (1, number, "process_id")
+    assert outside["total_bytes"] == sizes[number] << 30 and outside["used_bytes"] == expected[number] * MIB
+    assert outside["process_used_bytes"] == 110 * MIB and outside["process_outside_bytes"] == 10 * MIB
+    assert [one["process"] for one in outside["others"]] == ([77] if number == 0 else [])
+    # And what a reader of the file and `gpumemprof top` make of it.
+    (stats,) = json.loads(gpumemprof.read(result["path"])._raw.stats_json())["devices"]
+    told = stats["outside_pytorch"]
+    assert told["looks"] > 30 and told["last"]["outside_bytes"] == 10 * MIB
+    assert told["last"]["others_bytes"] == (512 * MIB if number == 0 else 0)
+    (row,) = [one for one in result["top"]["devices"][1]["processes"] if one["process"] == result["pid"]]
+    assert row["instance"] == number and row["used_bytes"] == 110 * MIB
+    assert row["pytorch"]["outside_bytes"] == 10 * MIB and result["top"]["devices"][0]["processes"] == []
+
+
 def test_metrics_are_served(device):
     done = device.run(PROGRAM, "metrics", simulated=("--context", "10MiB"))
     assert any("http://127.0.0.1:" in line for line in ours(done))

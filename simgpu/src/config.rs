@@ -6,10 +6,22 @@ use crate::gpu_model::{self, GpuModel};
 /// Devices that can be simulated at once: one address window each.
 pub(crate) const MAX_DEVICES: usize = 8;
 
+/// MIG instances of a board at most (Multi-Instance GPU User Guide: 7 on every model that has them).
+pub(crate) const MAX_INSTANCES: usize = 7;
+
+/// Where programs run and memory is counted: a board, or a MIG instance of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Site {
+    /// The board.
+    pub(crate) board: usize,
+    /// The instance on it; 0 on a board that is not split.
+    pub(crate) instance: usize,
+}
+
 /// A process that is not simulated but holds memory of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OtherProcess {
-    /// The board.
+    /// The board; on its first instance, where it is split.
     pub(crate) device: usize,
     /// Its process id, as NVML shows it.
     pub(crate) pid: u32,
@@ -59,8 +71,8 @@ pub(crate) struct Config {
     pub(crate) mig: Vec<u64>,
     /// File with the counters that processes share; `None`: this process alone.
     pub(crate) state: Option<String>,
-    /// Physical boards that the runtime shows to this process, in its order.
-    pub(crate) visible: Vec<usize>,
+    /// What the runtime shows to this process, in its order.
+    pub(crate) visible: Vec<Site>,
 }
 
 impl Config {
@@ -117,9 +129,10 @@ impl Config {
             })
         });
         let mig = lookup("SIMGPU_MIG").map_or_else(Vec::new, |text| {
-            text.split(',').map(parse_size).collect::<Option<_>>().unwrap_or_else(|| {
+            let sizes = text.split(',').map(parse_size).collect::<Option<Vec<_>>>();
+            sizes.filter(|sizes| sizes.len() <= MAX_INSTANCES).unwrap_or_else(|| {
                 complain(&format!(
-                    "SIMGPU_MIG={text}: expected the sizes of instances, as in 10GiB,20GiB; MIG is off"
+                    "SIMGPU_MIG={text}: expected the sizes of up to {MAX_INSTANCES} instances, as in 10GiB,20GiB; MIG is off"
                 ));
                 Vec::new()
             })
@@ -127,7 +140,7 @@ impl Config {
         let visible = visible_devices(
             environment("CUDA_VISIBLE_DEVICES").as_deref(),
             devices,
-            !mig.is_empty(),
+            mig.len(),
         );
         Self {
             model,
@@ -145,12 +158,38 @@ impl Config {
         }
     }
 
-    /// Bytes that processes outside the simulation hold on a board.
-    pub(crate) fn others_bytes(&self, device: usize) -> u64 {
+    /// Processes outside the simulation in a site.
+    pub(crate) fn others_in(&self, site: Site) -> impl Iterator<Item = &OtherProcess> {
         self.others
             .iter()
-            .filter(|other| other.device == device)
+            .filter(move |other| (other.device, 0) == (site.board, site.instance))
+    }
+
+    /// Bytes that they hold.
+    pub(crate) fn others_bytes(&self, site: Site) -> u64 {
+        self.others_in(site)
             .fold(0, |sum, other| sum.saturating_add(other.bytes))
+    }
+
+    /// Bytes that programs can use of a site.
+    pub(crate) fn capacity_of(&self, site: Site) -> u64 {
+        self.mig
+            .get(site.instance)
+            .copied()
+            .unwrap_or(self.capacity)
+    }
+
+    /// The sites of a board: its instances, or the board.
+    pub(crate) fn sites(&self, board: usize) -> impl Iterator<Item = Site> {
+        (0..self.mig.len().max(1)).map(move |instance| Site { board, instance })
+    }
+
+    /// What CUDA calls the device in a site, and NVML an instance.
+    pub(crate) fn name_of(&self, site: Site) -> String {
+        match self.mig.get(site.instance) {
+            Some(bytes) => format!("{} MIG {}gb", self.model.name, bytes >> 30),
+            None => self.model.name.to_owned(),
+        }
     }
 }
 
@@ -214,26 +253,21 @@ fn parse_faults(text: &str) -> Option<NvmlFaults> {
 
 /// The UUID of a board, as `nvidia-smi -L` prints it.
 pub(crate) fn uuid_text(device: usize) -> String {
-    let bytes = uuid(device);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("GPU-{}", grouped(uuid(device)))
+}
+
+/// The UUID of a MIG instance, as `nvidia-smi -L` prints it.
+pub(crate) fn instance_uuid_text(site: Site) -> String {
+    format!("MIG-{}", grouped(instance_uuid(site)))
+}
+
+fn grouped(uuid: [u8; 16]) -> String {
+    let hex: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
     let (a, rest) = hex.split_at(8);
     let (b, rest) = rest.split_at(4);
     let (c, rest) = rest.split_at(4);
     let (d, e) = rest.split_at(4);
-    format!("GPU-{a}-{b}-{c}-{d}-{e}")
-}
-
-/// The UUID of a MIG instance, as `nvidia-smi -L` prints it: the board's with the instance's number
-/// in the second last byte.
-pub(crate) fn instance_uuid_text(device: usize, instance: usize) -> String {
-    let board = uuid_text(device);
-    let (head, last) = board.split_at(board.len() - 4);
-    let (_, last) = last.split_at(2);
-    format!(
-        "MIG-{}{:02x}{last}",
-        head.trim_start_matches("GPU-"),
-        instance + 0x10
-    )
+    format!("{a}-{b}-{c}-{d}-{e}")
 }
 
 /// The UUID of a board: the ASCII text `simgpu` and its number.
@@ -243,36 +277,50 @@ pub(crate) fn uuid(device: usize) -> [u8; 16] {
     bytes
 }
 
+/// The UUID of a MIG instance: the board's with the instance's number in the second last byte.
+pub(crate) fn instance_uuid(site: Site) -> [u8; 16] {
+    let mut bytes = uuid(site.board);
+    bytes[14] = u8::try_from(site.instance + 0x10).unwrap_or(u8::MAX);
+    bytes
+}
+
 /// `CUDA_VISIBLE_DEVICES` as the CUDA Programming Guide defines it: numbers or UUID prefixes; the
-/// first entry that names no board ends the list. A MIG instance stands for its board, and only the
-/// first of a board runs programs.
-fn visible_devices(setting: Option<&str>, devices: usize, is_mig: bool) -> Vec<usize> {
+/// first entry that names no board ends the list. A split board stands for its first instance, and a
+/// process sees one instance only (Multi-Instance GPU User Guide, "CUDA Device Enumeration").
+fn visible_devices(setting: Option<&str>, devices: usize, instances: usize) -> Vec<Site> {
+    let whole = |board| Site { board, instance: 0 };
+    let most = if instances == 0 { devices } else { 1 };
     let Some(setting) = setting else {
-        return (0..devices).collect();
+        return (0..devices).map(whole).take(most).collect();
     };
     let mut visible = Vec::new();
     for entry in setting.split(',').map(str::trim) {
-        let board = match entry.parse::<usize>() {
-            Ok(number) => Some(number).filter(|&number| number < devices),
-            Err(_) if entry.starts_with("GPU-") => {
-                (0..devices).find(|&device| uuid_text(device).starts_with(entry))
-            }
-            Err(_) if is_mig && entry.starts_with("MIG-") => {
-                (0..devices).find(|&device| instance_uuid_text(device, 0).starts_with(entry))
-            }
+        let site = match entry.parse::<usize>() {
+            Ok(number) => Some(number).filter(|&number| number < devices).map(whole),
+            Err(_) if entry.starts_with("GPU-") => (0..devices)
+                .find(|&device| uuid_text(device).starts_with(entry))
+                .map(whole),
+            Err(_) if entry.starts_with("MIG-") => (0..devices)
+                .flat_map(|board| (0..instances).map(move |instance| Site { board, instance }))
+                .find(|&site| instance_uuid_text(site).starts_with(entry)),
             Err(_) => None,
         };
-        match board {
-            Some(board) if !visible.contains(&board) => visible.push(board),
+        match site {
+            Some(site) if !visible.contains(&site) => visible.push(site),
             _ => break,
         }
     }
+    visible.truncate(most);
     visible
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn on(board: usize) -> Site {
+        Site { board, instance: 0 }
+    }
 
     fn config(settings: &[(&str, &str)]) -> Config {
         Config::from_lookup(&|name| {
@@ -300,7 +348,7 @@ mod tests {
         assert_eq!(config.model.key, "h100");
         assert_eq!((config.devices, config.capacity), (1, 81_559 << 20));
         assert_eq!((config.context, config.reserved, config.pending), (0, 0, 0));
-        assert_eq!(config.visible, [0]);
+        assert_eq!(config.visible, [on(0)]);
     }
 
     #[test]
@@ -310,8 +358,8 @@ mod tests {
             ("SIMGPU_OTHERS", "4242=10GiB,1/7=1MiB,8=1KiB"),
             ("SIMGPU_NVML_FAULT", "lost-after=3,memory-v1"),
         ]);
-        assert_eq!(config.others_bytes(0), (10 << 30) + 1024);
-        assert_eq!(config.others_bytes(1), 1 << 20);
+        assert_eq!(config.others_bytes(on(0)), (10 << 30) + 1024);
+        assert_eq!(config.others_bytes(on(1)), 1 << 20);
         assert_eq!(config.nvml_faults.lost_after, Some(3));
         assert!(config.nvml_faults.memory_v1);
         assert_eq!(parse_faults("memory-v1,nonsense"), None);
@@ -320,11 +368,8 @@ mod tests {
     #[test]
     fn visible_devices_follow_the_programming_guide() {
         let uuid = uuid_text(2);
-        let instance = instance_uuid_text(1, 0);
-        assert_eq!(instance, "MIG-73696d67-7075-4000-8000-000000001001");
-        let cases: [(&str, &[usize]); 8] = [
+        let cases: [(&str, &[usize]); 7] = [
             ("", &[]),
-            (&instance, &[1]),
             ("1,0", &[1, 0]),
             ("0,-1,1", &[0]),
             ("3,9,1", &[3]),
@@ -333,11 +378,32 @@ mod tests {
             ("1,1", &[1]),
         ];
         for (setting, expected) in cases {
-            assert_eq!(
-                visible_devices(Some(setting), 4, true),
-                expected,
-                "{setting}"
-            );
+            let expected: Vec<_> = expected.iter().map(|&board| on(board)).collect();
+            assert_eq!(visible_devices(Some(setting), 4, 0), expected, "{setting}");
         }
+    }
+
+    #[test]
+    fn a_process_sees_one_instance() {
+        let second = Site {
+            board: 1,
+            instance: 1,
+        };
+        let uuid = instance_uuid_text(second);
+        assert_eq!(uuid, "MIG-73696d67-7075-4000-8000-000000001101");
+        let seen = |setting: &str, instances| visible_devices(Some(setting), 2, instances);
+        assert_eq!(visible_devices(None, 2, 3), [on(0)]);
+        assert_eq!(seen(&uuid, 3), [second]);
+        assert_eq!(seen(&format!("{uuid},0"), 3), [second]);
+        assert_eq!(seen("1,0", 3), [on(1)]);
+        assert_eq!(seen(&uuid, 1), []);
+        assert_eq!(seen(&uuid, 0), []);
+        let config = config(&[("SIMGPU_MIG", "10GiB,20GiB"), ("SIMGPU_OTHERS", "7=1MiB")]);
+        let sites: Vec<_> = config.sites(0).collect();
+        let figures = |site| (config.capacity_of(site), config.others_bytes(site));
+        assert_eq!(sites.len(), 2);
+        assert_eq!(figures(sites[0]), (10 << 30, 1 << 20));
+        assert_eq!(figures(sites[1]), (20 << 30, 0));
+        assert_eq!(config.name_of(sites[1]), "NVIDIA H100 80GB HBM3 MIG 20gb");
     }
 }

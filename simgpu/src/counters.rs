@@ -1,4 +1,5 @@
-//! Bytes held on each board by each simulated process, in memory that processes share.
+//! Bytes held on each board, or MIG instance of one, by each simulated process, in memory that
+//! processes share.
 //!
 //! The runtime writes a process's own row; NVML, in that process or another, reads all of them. A row
 //! of a process that has ended counts for nothing and is reused.
@@ -9,13 +10,16 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::config::MAX_DEVICES;
+use crate::config::{MAX_DEVICES, MAX_INSTANCES, Site};
 
 /// Processes that can use the devices at once.
 const ROWS: usize = 256;
 
+/// Sites that memory is counted in.
+const SITES: usize = MAX_DEVICES * MAX_INSTANCES;
+
 /// First word of a counters file: its format.
-const MAGIC: u64 = u64::from_le_bytes(*b"SIMGPU02");
+const MAGIC: u64 = u64::from_le_bytes(*b"SIMGPU03");
 
 /// One process. All zero: free.
 #[repr(C)]
@@ -24,8 +28,8 @@ struct Row {
     pid: AtomicU64,
     /// When the process started, in the kernel's clock ticks: tells a reused process id apart.
     started: AtomicU64,
-    /// Bytes held on each board, its context included.
-    used: [AtomicU64; MAX_DEVICES],
+    /// Bytes held on each board or instance, its context included.
+    used: [AtomicU64; SITES],
     /// Kernels launched on each board.
     launches: [AtomicU64; MAX_DEVICES],
 }
@@ -39,7 +43,7 @@ struct Table {
 /// Why memory could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The board has fewer bytes free than were asked for.
+    /// The site has fewer bytes free than were asked for.
     OutOfMemory,
     /// More processes than rows.
     TooManyProcesses,
@@ -114,11 +118,11 @@ impl Counters {
         })
     }
 
-    /// Takes `bytes` of a board for this process, if all processes together with `others` (bytes held
+    /// Takes `bytes` of a site for this process, if all processes together with `others` (bytes held
     /// outside the simulation) then stay within `capacity`.
     pub(crate) fn take(
         &self,
-        device: usize,
+        site: Site,
         bytes: u64,
         others: u64,
         capacity: u64,
@@ -131,21 +135,21 @@ impl Counters {
                 .and_then(|sum| sum.checked_add(bytes))
                 .is_some_and(|sum| sum <= capacity)
         };
-        if !fits(self.sum(device)) {
-            self.drop_ended(device);
-            if !fits(self.sum(device)) {
+        if !fits(self.sum(site)) {
+            self.drop_ended(site);
+            if !fits(self.sum(site)) {
                 return Err(Refused::OutOfMemory);
             }
         }
-        self.table.rows[row].used[device].fetch_add(bytes, Ordering::AcqRel);
+        self.table.rows[row].used[column(site)].fetch_add(bytes, Ordering::AcqRel);
         Ok(())
     }
 
-    /// Gives back `bytes` of a board that this process took.
-    pub(crate) fn give_back(&self, device: usize, bytes: u64) {
+    /// Gives back `bytes` of a site that this process took.
+    pub(crate) fn give_back(&self, site: Site, bytes: u64) {
         let own = self.lock();
         if let Some((row, _)) = *own {
-            let _ = self.table.rows[row].used[device].fetch_update(
+            let _ = self.table.rows[row].used[column(site)].fetch_update(
                 Ordering::AcqRel,
                 Ordering::Acquire,
                 |used| Some(used.saturating_sub(bytes)),
@@ -173,22 +177,22 @@ impl Counters {
             .fold(0, u64::wrapping_add)
     }
 
-    /// Bytes held on a board by all simulated processes that are alive.
-    pub(crate) fn used(&self, device: usize) -> u64 {
-        self.drop_ended(device);
-        self.sum(device)
+    /// Bytes held in a site by all simulated processes that are alive.
+    pub(crate) fn used(&self, site: Site) -> u64 {
+        self.drop_ended(site);
+        self.sum(site)
     }
 
-    /// The simulated processes that hold memory of a board: process id and bytes, by process id.
-    pub(crate) fn processes(&self, device: usize) -> Vec<(u32, u64)> {
-        self.drop_ended(device);
+    /// The simulated processes that hold memory of a site: process id and bytes, by process id.
+    pub(crate) fn processes(&self, site: Site) -> Vec<(u32, u64)> {
+        self.drop_ended(site);
         let mut processes: Vec<_> = self
             .table
             .rows
             .iter()
             .filter_map(|row| {
                 let pid = u32::try_from(row.pid.load(Ordering::Acquire)).ok()?;
-                let used = row.used[device].load(Ordering::Acquire);
+                let used = row.used[column(site)].load(Ordering::Acquire);
                 (pid != 0 && used != 0).then_some((pid, used))
             })
             .collect();
@@ -200,11 +204,11 @@ impl Counters {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sum(&self, device: usize) -> u64 {
+    fn sum(&self, site: Site) -> u64 {
         self.table
             .rows
             .iter()
-            .map(|row| row.used[device].load(Ordering::Acquire))
+            .map(|row| row.used[column(site)].load(Ordering::Acquire))
             .fold(0, u64::saturating_add)
     }
 
@@ -234,17 +238,22 @@ impl Counters {
         Err(Refused::TooManyProcesses)
     }
 
-    /// Frees the rows of processes that have ended while they held memory of a board.
-    fn drop_ended(&self, device: usize) {
+    /// Frees the rows of processes that have ended while they held memory of a site.
+    fn drop_ended(&self, site: Site) {
         for row in &self.table.rows {
             if row.pid.load(Ordering::Acquire) != 0
-                && row.used[device].load(Ordering::Acquire) != 0
+                && row.used[column(site)].load(Ordering::Acquire) != 0
                 && !is_alive(row)
             {
                 clear(row);
             }
         }
     }
+}
+
+/// Where a row counts what is held in a site.
+fn column(site: Site) -> usize {
+    site.board * MAX_INSTANCES + site.instance
 }
 
 fn clear(row: &Row) {
@@ -304,24 +313,32 @@ mod tests {
     use super::*;
 
     const CAPACITY: u64 = 100;
+    const FIRST: Site = Site {
+        board: 0,
+        instance: 0,
+    };
+    const SECOND: Site = Site {
+        board: 0,
+        instance: 1,
+    };
 
     #[test]
     fn takes_up_to_the_capacity_and_not_past_it() {
         let counters = Counters::open(None).expect("anonymous memory");
-        assert_eq!(counters.take(0, 60, 30, CAPACITY), Ok(()));
+        assert_eq!(counters.take(FIRST, 60, 30, CAPACITY), Ok(()));
         assert_eq!(
-            counters.take(0, 11, 30, CAPACITY),
+            counters.take(FIRST, 11, 30, CAPACITY),
             Err(Refused::OutOfMemory)
         );
-        assert_eq!(counters.take(1, 100, 0, CAPACITY), Ok(()));
-        assert_eq!(counters.take(0, 10, 30, CAPACITY), Ok(()));
+        assert_eq!(counters.take(SECOND, 100, 0, CAPACITY), Ok(()));
+        assert_eq!(counters.take(FIRST, 10, 30, CAPACITY), Ok(()));
         assert_eq!(
-            counters.take(0, u64::MAX, 30, CAPACITY),
+            counters.take(FIRST, u64::MAX, 30, CAPACITY),
             Err(Refused::OutOfMemory)
         );
-        assert_eq!((counters.used(0), counters.used(1)), (70, 100));
-        counters.give_back(0, 60);
-        assert_eq!(counters.processes(0), [(std::process::id(), 10)]);
+        assert_eq!((counters.used(FIRST), counters.used(SECOND)), (70, 100));
+        counters.give_back(FIRST, 60);
+        assert_eq!(counters.processes(FIRST), [(std::process::id(), 10)]);
     }
 
     #[test]
@@ -330,10 +347,13 @@ mod tests {
         let path = path.to_str().expect("UTF-8 temporary folder");
         let first = Counters::open(Some(path)).expect("a writable temporary folder");
         let second = Counters::open(Some(path)).expect("a writable temporary folder");
-        assert_eq!(first.take(0, 60, 0, CAPACITY), Ok(()));
-        assert_eq!(second.take(0, 60, 0, CAPACITY), Err(Refused::OutOfMemory));
-        assert_eq!(second.take(0, 40, 0, CAPACITY), Ok(()));
-        assert_eq!(first.used(0), 100);
+        assert_eq!(first.take(FIRST, 60, 0, CAPACITY), Ok(()));
+        assert_eq!(
+            second.take(FIRST, 60, 0, CAPACITY),
+            Err(Refused::OutOfMemory)
+        );
+        assert_eq!(second.take(FIRST, 40, 0, CAPACITY), Ok(()));
+        assert_eq!(first.used(FIRST), 100);
         // A process that ended: its row counts for nothing.
         let mut child = std::process::Command::new("true")
             .spawn()
@@ -343,7 +363,7 @@ mod tests {
         let row = &first.table.rows[200];
         row.pid.store(u64::from(ended), Ordering::Release);
         row.used[0].store(7, Ordering::Release);
-        assert_eq!(second.used(0), 100);
+        assert_eq!(second.used(FIRST), 100);
         std::fs::write(path, [0xFF_u8; 64]).expect("a writable temporary folder");
         assert!(Counters::open(Some(path)).is_err());
         std::fs::remove_file(path).expect("a writable temporary folder");

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
-use crate::config;
+use crate::config::{self, Site};
 use crate::cudart::device::{attribute_value, cuda_version, error_text, known};
 use crate::ffi::{Out, put_text, succeed};
 use crate::runtime::{
@@ -72,19 +72,19 @@ extern "C" fn cuDeviceGet(device: Out<c_int>, ordinal: c_int) -> c_int {
     )
 }
 
-fn board(device: c_int) -> Result<usize, c_int> {
+fn site(device: c_int) -> Result<Site, c_int> {
     known(device)
-        .and_then(|device| runtime().board(device))
+        .and_then(|device| runtime().site(device))
         .ok_or(INVALID_DEVICE)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuDeviceGetName(name: Out<u8>, room: c_int, device: c_int) -> c_int {
-    if board(device).is_err() {
+    let Ok(site) = site(device) else {
         return INVALID_DEVICE;
-    }
+    };
     let room = usize::try_from(room).unwrap_or(0);
-    if put_text(name, room, runtime().config.model.name) {
+    if put_text(name, room, &runtime().config.name_of(site)) {
         SUCCESS
     } else {
         INVALID_VALUE
@@ -93,19 +93,27 @@ extern "C" fn cuDeviceGetName(name: Out<u8>, room: c_int, device: c_int) -> c_in
 
 #[unsafe(no_mangle)]
 extern "C" fn cuDeviceGetUuid(uuid: Out<[u8; 16]>, device: c_int) -> c_int {
-    put(uuid, board(device).map(config::uuid))
+    put(uuid, site(device).map(|site| config::uuid(site.board)))
 }
 
+/// Of a MIG instance its own, where the older call gives the board's.
 #[unsafe(no_mangle)]
 extern "C" fn cuDeviceGetUuid_v2(uuid: Out<[u8; 16]>, device: c_int) -> c_int {
-    cuDeviceGetUuid(uuid, device)
+    let own = |site: Site| {
+        if runtime().config.mig.is_empty() {
+            config::uuid(site.board)
+        } else {
+            config::instance_uuid(site)
+        }
+    };
+    put(uuid, site(device).map(own))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuDeviceTotalMem_v2(bytes: Out<usize>, device: c_int) -> c_int {
     put(
         bytes,
-        board(device).map(|_| runtime().config.capacity as usize),
+        site(device).map(|site| runtime().config.capacity_of(site) as usize),
     )
 }
 
@@ -114,15 +122,16 @@ extern "C" fn cuDeviceGetAttribute(value: Out<c_int>, attribute: c_int, device: 
     let model = &runtime().config.model;
     put(
         value,
-        board(device).map(|board| attribute_value(attribute, model, board)),
+        site(device).map(|site| attribute_value(attribute, model, site.board)),
     )
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuDeviceGetPCIBusId(buffer: Out<u8>, room: c_int, device: c_int) -> c_int {
-    match board(device) {
-        Ok(board) => {
-            let id = format!("0000:{:02X}:00.0", crate::cudart::device::pci_bus(board));
+    match site(device) {
+        Ok(site) => {
+            let bus = crate::cudart::device::pci_bus(site.board);
+            let id = format!("0000:{bus:02X}:00.0");
             if put_text(buffer, usize::try_from(room).unwrap_or(0), &id) {
                 SUCCESS
             } else {

@@ -4,7 +4,7 @@
 use std::ffi::{c_char, c_int, c_uint};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::{self, MAX_DEVICES};
+use crate::config::{self, MAX_DEVICES, Site};
 use crate::cudart::device::pci_bus;
 use crate::ffi::{Out, put_text, text, text_field};
 use crate::runtime::runtime;
@@ -124,6 +124,16 @@ extern "C" fn nvmlDeviceGetCount(count: Out<c_uint>) -> c_int {
     nvmlDeviceGetCount_v2(count)
 }
 
+/// The handle of the instance with a UUID.
+fn instance_of_uuid(uuid: &str) -> Option<usize> {
+    let config = &runtime().config;
+    let sites = (0..config.devices).flat_map(|board| config.sites(board));
+    let found = sites
+        .filter(|site| site.instance < config.mig.len())
+        .find(|&site| config::instance_uuid_text(site) == uuid)?;
+    Some(INSTANCE + 16 * found.board + found.instance)
+}
+
 /// The handle of a board when there is one and it is not lost.
 fn handle_out(device: Out<usize>, board: Option<usize>) -> c_int {
     match board {
@@ -153,6 +163,10 @@ extern "C" fn nvmlDeviceGetHandleByUUID(uuid: *const c_char, device: Out<usize>)
     let Some(uuid) = text(uuid) else {
         return INVALID_ARGUMENT;
     };
+    if let Some(instance) = instance_of_uuid(uuid) {
+        device.set(instance);
+        return SUCCESS;
+    }
     handle_out(
         device,
         (0..MAX_DEVICES).find(|&board| config::uuid_text(board) == uuid),
@@ -180,7 +194,7 @@ extern "C" fn nvmlDeviceGetHandleByPciBusId_v2(id: *const c_char, device: Out<us
 fn board(device: usize) -> Result<usize, c_int> {
     let machine = runtime();
     let board = match instance(device) {
-        Some((board, _)) => Some(board),
+        Some(site) => Some(site.board),
         None => device.checked_sub(DEVICE),
     };
     let board = board
@@ -194,11 +208,19 @@ fn board(device: usize) -> Result<usize, c_int> {
     }
 }
 
-/// The board and number of an instance's handle.
-fn instance(device: usize) -> Option<(usize, usize)> {
+/// The instance of a handle.
+fn instance(device: usize) -> Option<Site> {
     let number = device.checked_sub(INSTANCE)?;
     let (board, instance) = (number / 16, number % 16);
-    (instance < runtime().config.mig.len()).then_some((board, instance))
+    (instance < runtime().config.mig.len()).then_some(Site { board, instance })
+}
+
+/// The sites that a handle's figures are of: an instance, or all of a board.
+fn sites(device: usize, board: usize) -> Vec<Site> {
+    match instance(device) {
+        Some(site) => vec![site],
+        None => runtime().config.sites(board).collect(),
+    }
 }
 
 /// A board's answer to a question of one value.
@@ -216,11 +238,7 @@ fn answer<T>(device: usize, out: Out<T>, value: impl FnOnce(usize) -> Result<T, 
 extern "C" fn nvmlDeviceGetName(device: usize, buffer: Out<u8>, room: c_uint) -> c_int {
     match board(device) {
         Ok(_) => match instance(device) {
-            Some((_, number)) => {
-                let config = &runtime().config;
-                let gib = config.mig[number] >> 30;
-                text_out(buffer, room, &format!("{} MIG {gib}gb", config.model.name))
-            }
+            Some(site) => text_out(buffer, room, &runtime().config.name_of(site)),
             None => text_out(buffer, room, runtime().config.model.name),
         },
         Err(code) => code,
@@ -231,7 +249,7 @@ extern "C" fn nvmlDeviceGetName(device: usize, buffer: Out<u8>, room: c_uint) ->
 extern "C" fn nvmlDeviceGetUUID(device: usize, buffer: Out<u8>, room: c_uint) -> c_int {
     match board(device) {
         Ok(board) => match instance(device) {
-            Some((_, number)) => text_out(buffer, room, &config::instance_uuid_text(board, number)),
+            Some(site) => text_out(buffer, room, &config::instance_uuid_text(site)),
             None => text_out(buffer, room, &config::uuid_text(board)),
         },
         Err(code) => code,
@@ -286,27 +304,19 @@ extern "C" fn nvmlDeviceGetCudaComputeCapability(
     answer(device, major, |_| Ok(runtime().config.model.major))
 }
 
-/// Bytes in all, kept by the driver, free and used of a board. The driver's part is in the total and
-/// not in the used bytes, as in `nvmlMemory_v2_t`.
-///
-/// Of MIG instances the first is the one that programs run on, as CUDA does where none is named.
-fn memory(board: usize, instance: Option<(usize, usize)>) -> [u64; 4] {
+/// Bytes in all, kept by the driver, free and used of a board or an instance. The driver's part is in
+/// the total and not in the used bytes, as in `nvmlMemory_v2_t`.
+fn memory(device: usize, board: usize) -> [u64; 4] {
     MEMORY_QUERIES.fetch_add(1, Ordering::Relaxed);
     let machine = runtime();
-    if let Some((_, number)) = instance {
-        let total = machine.config.mig[number];
-        let used = if number == 0 {
-            machine.counters.used(board)
-        } else {
-            0
-        };
-        return [total, 0, total.saturating_sub(used), used];
-    }
-    let used = machine
-        .counters
-        .used(board)
-        .saturating_add(machine.config.others_bytes(board));
-    let (capacity, reserved) = (machine.config.capacity, machine.config.reserved);
+    let used = sites(device, board)
+        .into_iter()
+        .fold(0_u64, |sum, site| sum.saturating_add(machine.used(site)));
+    let config = &machine.config;
+    let (capacity, reserved) = match instance(device) {
+        Some(site) => (config.capacity_of(site), 0),
+        None => (config.capacity, config.reserved),
+    };
     [
         capacity.saturating_add(reserved),
         reserved,
@@ -337,7 +347,7 @@ struct Memory2 {
 #[unsafe(no_mangle)]
 extern "C" fn nvmlDeviceGetMemoryInfo(device: usize, out: Out<Memory>) -> c_int {
     answer(device, out, |board| {
-        let [total, reserved, free, used] = memory(board, instance(device));
+        let [total, reserved, free, used] = memory(device, board);
         Ok(Memory {
             total,
             free,
@@ -357,7 +367,7 @@ extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: usize, out: Out<Memory2>) -> c_
         return INVALID_ARGUMENT;
     }
     answer(device, out, |board| {
-        let [total, reserved, free, used] = memory(board, instance(device));
+        let [total, reserved, free, used] = memory(device, board);
         Ok(Memory2 {
             version,
             total,
@@ -386,26 +396,18 @@ struct Process2 {
     compute_instance: c_uint,
 }
 
-/// The processes on a board: the simulated ones and the others, by process id.
-fn processes(board: usize) -> Vec<(u32, u64)> {
+/// The processes in a site: the simulated ones and the others.
+fn processes(site: Site) -> Vec<(u32, u64)> {
     let machine = runtime();
-    let mut all = machine.counters.processes(board);
+    let mut all = machine.counters.processes(site);
     for (pid, _) in &mut all {
         *pid = pid.saturating_add(machine.config.pid_offset);
     }
-    all.extend(
-        machine
-            .config
-            .others
-            .iter()
-            .filter(|other| other.device == board)
-            .map(|other| (other.pid, other.bytes)),
-    );
+    all.extend((machine.config.others_in(site)).map(|other| (other.pid, other.bytes)));
     if machine.config.nvml_faults.no_process_memory {
         // NVML_VALUE_NOT_AVAILABLE.
         all.iter_mut().for_each(|(_, bytes)| *bytes = u64::MAX);
     }
-    all.sort_unstable();
     all
 }
 
@@ -432,12 +434,12 @@ fn process_list<T: Copy>(
     let Some(room) = count.get() else {
         return INVALID_ARGUMENT;
     };
-    let on_board = match instance(device) {
-        // Programs run on the first instance.
-        Some((_, number)) if number > 0 => Vec::new(),
-        _ => processes(board),
-    };
-    let entries: Vec<T> = on_board.into_iter().map(entry).collect();
+    let mut all: Vec<_> = sites(device, board)
+        .into_iter()
+        .flat_map(processes)
+        .collect();
+    all.sort_unstable();
+    let entries: Vec<T> = all.into_iter().map(entry).collect();
     count.set(entries.len() as c_uint);
     if entries.len() > room as usize {
         return INSUFFICIENT_SIZE;

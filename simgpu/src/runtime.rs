@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use crate::config::{Config, MAX_DEVICES};
+use crate::config::{Config, MAX_DEVICES, Site};
 use crate::contents::Contents;
 use crate::counters::{Counters, Refused};
 use crate::ffi::complain;
@@ -189,18 +189,18 @@ impl Runtime {
         self.config.visible.len()
     }
 
-    /// The physical board of a runtime device number.
-    pub(crate) fn board(&self, device: usize) -> Option<usize> {
+    /// The physical board, or the MIG instance on it, of a runtime device number.
+    pub(crate) fn site(&self, device: usize) -> Option<Site> {
         self.config.visible.get(device).copied()
     }
 
     /// Starts the context of this process on a device, which holds `SIMGPU_CONTEXT` bytes.
     pub(crate) fn ensure_context(&self, device: usize) -> Result<(), c_int> {
-        let board = self.board(device).ok_or(INVALID_DEVICE)?;
+        let site = self.site(device).ok_or(INVALID_DEVICE)?;
         let mut inner = self.lock();
-        if !inner.context_on[board] {
-            self.take(board, self.config.context)?;
-            inner.context_on[board] = true;
+        if !inner.context_on[device] {
+            self.take(site, self.config.context)?;
+            inner.context_on[device] = true;
             if let Some(row) = self.counters.row() {
                 self.row.store(row, Ordering::Relaxed);
             }
@@ -210,16 +210,13 @@ impl Runtime {
 
     /// Whether this process has a context on a device.
     pub(crate) fn has_context(&self, device: usize) -> bool {
-        self.board(device)
-            .is_some_and(|board| self.lock().context_on[board])
+        self.site(device).is_some() && self.lock().context_on[device]
     }
 
-    fn take(&self, board: usize, bytes: u64) -> Result<(), c_int> {
-        let others = self.config.others_bytes(board);
-        match self
-            .counters
-            .take(board, bytes, others, self.config.capacity)
-        {
+    fn take(&self, site: Site, bytes: u64) -> Result<(), c_int> {
+        let others = self.config.others_bytes(site);
+        let capacity = self.config.capacity_of(site);
+        match self.counters.take(site, bytes, others, capacity) {
             Ok(()) => Ok(()),
             Err(Refused::OutOfMemory) => Err(OUT_OF_MEMORY),
             Err(Refused::TooManyProcesses) => {
@@ -231,25 +228,25 @@ impl Runtime {
 
     /// Bytes free and in all on a device.
     pub(crate) fn memory(&self, device: usize) -> Option<(u64, u64)> {
-        let board = self.board(device)?;
-        let used = self
-            .counters
-            .used(board)
-            .saturating_add(self.config.others_bytes(board));
-        Some((
-            self.config.capacity.saturating_sub(used),
-            self.config.capacity,
-        ))
+        let site = self.site(device)?;
+        let capacity = self.config.capacity_of(site);
+        Some((capacity.saturating_sub(self.used(site)), capacity))
+    }
+
+    /// Bytes used in a site, by processes of the simulation and outside it.
+    pub(crate) fn used(&self, site: Site) -> u64 {
+        let simulated = self.counters.used(site);
+        simulated.saturating_add(self.config.others_bytes(site))
     }
 
     /// Allocates on the current device.
     pub(crate) fn malloc(&self, size: u64) -> Result<u64, c_int> {
         let device = current_device();
         self.ensure_context(device)?;
-        let board = self.board(device).ok_or(INVALID_DEVICE)?;
+        let site = self.site(device).ok_or(INVALID_DEVICE)?;
         let bytes = rounded(size).ok_or(OUT_OF_MEMORY)?;
         let mut inner = self.lock();
-        self.take(board, bytes)?;
+        self.take(site, bytes)?;
         let address = window(
             &mut inner.malloc_windows[device],
             MALLOC_BASE + device as u64 * MALLOC_LENGTH,
@@ -257,7 +254,7 @@ impl Runtime {
         )
         .and_then(|window| window.take(bytes));
         if address.is_none() {
-            self.counters.give_back(board, bytes);
+            self.counters.give_back(site, bytes);
         }
         address.ok_or(OUT_OF_MEMORY)
     }
@@ -268,9 +265,9 @@ impl Runtime {
         for (device, window) in inner.malloc_windows.iter_mut().enumerate() {
             if let Some(window) = window
                 && let Some(bytes) = window.give_back(address)
-                && let Some(board) = self.board(device)
+                && let Some(site) = self.site(device)
             {
-                self.counters.give_back(board, bytes);
+                self.counters.give_back(site, bytes);
                 return Ok(());
             }
         }
@@ -318,12 +315,12 @@ impl Runtime {
 
     /// Makes physical memory; a handle.
     pub(crate) fn create_physical(&self, device: usize, size: u64) -> Result<u64, c_int> {
-        let board = self.board(device).ok_or(INVALID_DEVICE)?;
+        let site = self.site(device).ok_or(INVALID_DEVICE)?;
         let bytes = rounded(size)
             .filter(|&bytes| bytes == size)
             .ok_or(INVALID_VALUE)?;
         let mut inner = self.lock();
-        self.take(board, bytes)?;
+        self.take(site, bytes)?;
         let handle = inner.next_physical;
         inner.next_physical += 1;
         inner.physical.insert(
@@ -349,8 +346,8 @@ impl Runtime {
         if physical.references == 0 {
             let (device, size) = (physical.device, physical.size);
             inner.physical.remove(&handle);
-            if let Some(board) = self.board(device) {
-                self.counters.give_back(board, size);
+            if let Some(site) = self.site(device) {
+                self.counters.give_back(site, size);
             }
         }
         Ok(())
@@ -596,9 +593,9 @@ impl Runtime {
         }
         let row = self.row.load(Ordering::Relaxed);
         if row != usize::MAX
-            && let Some(board) = self.board(current_device())
+            && let Some(site) = self.site(current_device())
         {
-            self.counters.launched(row, board);
+            self.counters.launched(row, site.board);
         }
     }
 }

@@ -93,11 +93,10 @@ extern "C" fn cudaSetDevice(device: c_int) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn cudaGetDeviceProperties_v2(prop: Out<DeviceProp12>, device: c_int) -> c_int {
     let machine = runtime();
-    let Some(board) = known(device).and_then(|device| machine.board(device)) else {
+    let Some(site) = known(device).and_then(|device| machine.site(device)) else {
         return error(INVALID_DEVICE);
     };
-    let config = &machine.config;
-    prop.set(DeviceProp12::of(&config.model, board, config.capacity));
+    prop.set(DeviceProp12::of(&machine.config, site));
     SUCCESS
 }
 
@@ -105,21 +104,21 @@ extern "C" fn cudaGetDeviceProperties_v2(prop: Out<DeviceProp12>, device: c_int)
 #[unsafe(no_mangle)]
 extern "C" fn cudaGetDeviceProperties(prop: Out<DeviceProp13>, device: c_int) -> c_int {
     let machine = runtime();
-    let Some(board) = known(device).and_then(|device| machine.board(device)) else {
+    let Some(site) = known(device).and_then(|device| machine.site(device)) else {
         return error(INVALID_DEVICE);
     };
-    let config = &machine.config;
-    prop.set(DeviceProp13::of(&config.model, board, config.capacity));
+    prop.set(DeviceProp13::of(&machine.config, site));
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cudaDeviceGetAttribute(value: Out<c_int>, attribute: c_int, device: c_int) -> c_int {
     let machine = runtime();
-    let Some(board) = known(device).and_then(|device| machine.board(device)) else {
+    let Some(site) = known(device).and_then(|device| machine.site(device)) else {
         return error(INVALID_DEVICE);
     };
-    value.set(attribute_value(attribute, &machine.config.model, board));
+    let model = &machine.config.model;
+    value.set(attribute_value(attribute, model, site.board));
     SUCCESS
 }
 
@@ -165,10 +164,10 @@ pub(crate) fn attribute_value(attribute: c_int, model: &GpuModel, board: usize) 
 
 #[unsafe(no_mangle)]
 extern "C" fn cudaDeviceGetPCIBusId(buffer: Out<u8>, room: c_int, device: c_int) -> c_int {
-    let Some(board) = known(device).and_then(|device| runtime().board(device)) else {
+    let Some(site) = known(device).and_then(|device| runtime().site(device)) else {
         return error(INVALID_DEVICE);
     };
-    let id = format!("0000:{:02X}:00.0", pci_bus(board));
+    let id = format!("0000:{:02X}:00.0", pci_bus(site.board));
     if put_text(buffer, usize::try_from(room).unwrap_or(0), &id) {
         SUCCESS
     } else {

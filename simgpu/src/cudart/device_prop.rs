@@ -3,9 +3,8 @@
 //! Field order and types follow `driver_types.h` of the CUDA 12.4 and CUDA 13.2 runtime headers.
 //! CUDA 13 dropped some fields in the middle, so the two are different structures.
 
-use crate::config;
+use crate::config::{self, Config, Site};
 use crate::ffi::text_field;
-use crate::gpu_model::GpuModel;
 
 /// `struct cudaDeviceProp` of CUDA 12.
 #[repr(C)]
@@ -211,10 +210,11 @@ pub(crate) struct DeviceProp13 {
 /// The limits that every GPU since Volta shares (CUDA C++ Programming Guide, "Compute Capabilities")
 /// and the model's own figures; the rest is zero, which says "no" or "none".
 macro_rules! fill {
-    ($prop:ident, $model:ident, $board:ident, $capacity:ident) => {
-        $prop.name = text_field($model.name);
-        $prop.uuid = config::uuid($board);
-        $prop.total_global_mem = $capacity as usize;
+    ($prop:ident, $config:ident, $site:ident, $model:ident) => {
+        $prop.name = text_field(&$config.name_of($site));
+        // The board's: only the driver's newer call is documented to name the MIG instance.
+        $prop.uuid = config::uuid($site.board);
+        $prop.total_global_mem = $config.capacity_of($site) as usize;
         $prop.shared_mem_per_block = 48 << 10;
         $prop.regs_per_block = 65_536;
         $prop.warp_size = 32;
@@ -232,7 +232,7 @@ macro_rules! fill {
         $prop.surface_alignment = 512;
         $prop.concurrent_kernels = 1;
         $prop.ecc_enabled = i32::from($model.ecc);
-        $prop.pci_bus_id = super::device::pci_bus($board) as i32;
+        $prop.pci_bus_id = super::device::pci_bus($site.board) as i32;
         $prop.async_engine_count = 3;
         $prop.unified_addressing = 1;
         $prop.memory_bus_width = $model.bus_bits;
@@ -258,11 +258,12 @@ macro_rules! fill {
 }
 
 impl DeviceProp12 {
-    /// The properties of a board.
-    pub(crate) fn of(model: &GpuModel, board: usize, capacity: u64) -> Self {
+    /// The properties of the device in a site.
+    pub(crate) fn of(config: &Config, site: Site) -> Self {
+        let model = &config.model;
         // SAFETY: every field is an integer or an array of integers: all zero bits are a value.
         let mut prop: Self = unsafe { std::mem::zeroed() };
-        fill!(prop, model, board, capacity);
+        fill!(prop, config, site, model);
         prop.clock_rate = model.clock_mhz * 1000;
         prop.memory_clock_rate = model.memory_clock_mhz * 1000;
         prop.device_overlap = 1;
@@ -271,11 +272,12 @@ impl DeviceProp12 {
 }
 
 impl DeviceProp13 {
-    /// The properties of a board.
-    pub(crate) fn of(model: &GpuModel, board: usize, capacity: u64) -> Self {
+    /// The properties of the device in a site.
+    pub(crate) fn of(config: &Config, site: Site) -> Self {
+        let model = &config.model;
         // SAFETY: every field is an integer or an array of integers: all zero bits are a value.
         let mut prop: Self = unsafe { std::mem::zeroed() };
-        fill!(prop, model, board, capacity);
+        fill!(prop, config, site, model);
         prop.gpu_pci_device_id = model.pci_device << 16 | 0x10DE;
         prop
     }
