@@ -9,12 +9,16 @@ statistics. `cargo run --release -p profiler-core --example what_if_table -- FOL
 line from the program's default snapshot alone and prints the table in `benches/what-if.md`.
 
 Each run is a fork of this process, which imports everything once and never touches CUDA itself.
+
+On a real GPU (`PYTHON benches/what-if/runs.py --real OUTPUT_FOLDER`) the runs that need a device of a certain
+capacity are left out, and each program's runs go on beside the other programs'.
 """
 
+import argparse
 import json
 import os
-import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn as nn
@@ -274,38 +278,50 @@ def run(name, conf, capacity, fraction, snapshot=None):
     return json.loads(text) if text else None
 
 
-def main():
-    folder = sys.argv[1]
-    names = sys.argv[2:] or list(PROGRAMS)
+def run_all(name, folder, is_real):
+    """Every run of one program, as lines of truth."""
     version = torch.__version__
-    short = version[:4].rstrip(".")
-    os.makedirs(folder, exist_ok=True)
-    runs = RUNS + (NEW_RUNS if hasattr(torch._C, "_accelerator_setAllocatorSettings") else [])
-    with open(os.path.join(folder, "truth.jsonl"), "a") as truth:
-        for name in names:
-            default = None
-            file = f"{short}-{name}.pickle"
-            for conf, share, fraction in runs:
-                capacity = 81920 if share is None else int(default["reserved_bytes.all.peak"] * share) >> 20
-                snapshot = os.path.join(folder, file) if default is None else None
-                stats = run(name, conf, capacity, fraction, snapshot)
-                if stats is None:
-                    print("failed:", name, conf, capacity, file=sys.stderr)
-                    if default is None:
-                        break
-                    continue
-                default = default or stats
-                row = {
-                    "file": file,
-                    "torch": version,
-                    "program": name,
-                    "alloc_conf": conf,
-                    "device_mib": capacity,
-                    "memory_fraction": fraction,
-                    "devices": {"0": stats},
-                }
+    file = f"{version[:4].rstrip('.')}-{name}.pickle"
+    default = None
+    for conf, share, fraction in RUNS + (NEW_RUNS if hasattr(torch._C, "_accelerator_setAllocatorSettings") else []):
+        if is_real and share is not None:
+            continue
+        capacity = 81920 if share is None else int(default["reserved_bytes.all.peak"] * share) >> 20
+        snapshot = os.path.join(folder, file) if default is None else None
+        stats = run(name, conf, capacity, fraction, snapshot)
+        if stats is None:
+            print("failed:", name, conf, capacity, flush=True)
+            if default is None:
+                return
+            continue
+        default = default or stats
+        yield {
+            "file": file,
+            "torch": version,
+            "program": name,
+            "alloc_conf": conf,
+            "device_mib": capacity,
+            "memory_fraction": fraction,
+            "devices": {"0": stats},
+        }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--real", action="store_true", help="on a real GPU")
+    parser.add_argument("folder")
+    parser.add_argument("programs", nargs="*", choices=[*PROGRAMS, []], metavar="PROGRAM")
+    options = parser.parse_args()
+    os.makedirs(options.folder, exist_ok=True)
+
+    def work(name):
+        for row in run_all(name, options.folder, options.real):
+            # One write each: the programs share the file.
+            with open(os.path.join(options.folder, "truth.jsonl"), "a") as truth:
                 truth.write(json.dumps(row) + "\n")
-                truth.flush()
+
+    with ThreadPoolExecutor(len(PROGRAMS) if options.real else 1) as pool:
+        list(pool.map(work, options.programs or list(PROGRAMS)))
 
 
 main()

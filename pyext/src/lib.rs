@@ -2,6 +2,7 @@
 //!
 //! * [`snapshot`]: reading snapshots and asking them.
 //! * [`command`]: the command line.
+//! * [`labels`]: what runs now, told to PyTorch.
 //! * [`message`]: out-of-memory messages as text.
 //! * [`sampler`]: the thread that watches the device.
 //! * [`error`]: one tree of exceptions.
@@ -12,6 +13,7 @@
 
 mod command;
 mod error;
+mod labels;
 mod message;
 mod sampler;
 mod snapshot;
@@ -24,6 +26,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     error::register(module)?;
     snapshot::register(module)?;
+    labels::register(module)?;
     message::register(module)?;
     sampler::register(module)?;
     module.add_function(wrap_pyfunction!(command::run_command, module)?)?;

@@ -59,6 +59,14 @@ def test_a_fault_in_our_hooks_costs_one_line(device):
     assert ours == ["gpumemprof: allocations are labelled no more: RuntimeError: a fault of ours"]
 
 
+def test_an_exception_of_a_module_goes_through_as_it_is(device):
+    result = device.result(PROGRAM, "raises")
+    assert result["message"] == "of its own"
+    assert len(result["frames"]) > 6 and not any("gpumemprof" in file for file in result["frames"])
+    assert not result["is_inside"]
+    assert json.loads(result["label"])["module"] == "(loss)"
+
+
 def test_disabling_leaves_nothing_behind(device):
     assert device.result(PROGRAM, "off") == {"same": True, "is_on": False}
 

@@ -12,7 +12,8 @@ from conftest import PROGRAMS
 
 @pytest.mark.parametrize("form", ["plain", "checkpoint"])
 def test_recording_changes_nothing(device, form):
-    """The same allocations in the same order, the same peak, the same graph, with us and without."""
+    """The same allocations in the same order, the same stacks, the same peak, the same graph, with us and
+    without."""
     program = str(PROGRAMS / "same.py")
     without = device.result(program, "plain", form)
     ours = device.result(program, "ours", form)
@@ -20,6 +21,14 @@ def test_recording_changes_nothing(device, form):
     assert without["graph"] == ours["graph"]
     assert without["gradients"] == ours["gradients"]
     assert without["events"] == ours["events"]
+    # Only where a backward pass begins is there a frame of ours.
+    expected, found = (
+        [[frame for frame in stacks[of] if "gpumemprof" not in frame] for of in of_events]
+        for stacks, of_events in (without["stacks"], ours["stacks"])
+    )
+    assert expected == found
+    for stack in ours["stacks"][0]:
+        assert not any("gpumemprof" in frame for frame in stack) or "backward" in " ".join(stack), stack
 
 
 @pytest.mark.parametrize("form", ["plain", "checkpoint", "accumulate"])

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections import UserDict, deque
 from collections.abc import Iterator
-from inspect import CO_VARKEYWORDS
-from types import CodeType
 from typing import Any, Optional
 
 MAX_SHAPES = 16
@@ -91,33 +88,3 @@ def _tensors(name: str, value: Any, tensor: Any, depth: int) -> Iterator[tuple[s
         return
     for inner, part in parts:
         yield from _tensors(inner, part, tensor, depth + 1)
-
-
-def call_keywords(depth: int) -> dict[str, Any]:
-    """The keyword arguments of the module call whose forward pre-hook is running, ``depth`` frames below
-    the one of the call.
-
-    Global hooks are not told of them (`with_kwargs` exists for a module's own hooks only, and those
-    would be pickled and copied with the user's module), so they are read from the frame of
-    `torch.nn.Module._call_impl`.
-    """
-    frame = _frame(depth)
-    if frame.f_code.co_name not in _CALLERS:
-        return _NONE
-    found = frame.f_locals.get("kwargs")
-    return found if isinstance(found, dict) else _NONE
-
-
-def most_positional(forward: Any) -> tuple[Any, int]:
-    """The code of ``forward``, and how many positional arguments leave no parameter for a keyword; -1
-    where there is always room. Reading the keywords from the caller's frame costs 0.8 µs, which calls
-    that cannot have any need not pay."""
-    code = getattr(forward, "__code__", None)
-    if not isinstance(code, CodeType) or code.co_flags & CO_VARKEYWORDS or code.co_kwonlyargcount:
-        return code, -1
-    return code, code.co_argcount - (getattr(forward, "__self__", None) is not None)
-
-
-_frame = sys._getframe
-_CALLERS = frozenset(["inner", "_call_impl"])
-_NONE: dict[str, Any] = {}

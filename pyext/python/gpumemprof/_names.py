@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import weakref
-from typing import Any, Callable, Optional
+from typing import Any, Optional
+
+from . import _native
 
 WRAPPERS = frozenset(
     [
@@ -22,39 +24,22 @@ COMMUNICATORS = frozenset(["DistributedDataParallel", "FullyShardedDataParallel"
 (buckets of gradients, gathered parameters)."""
 
 
-class Record:
-    """One module: its name, and its labels for one generation (step and micro-batch)."""
+class Record(_native.Label):
+    """One module: its name, and what its labels say of it."""
 
-    __slots__ = ("_backward", "_forward", "code", "extra", "forward", "generation", "hooks", "most", "name", "ref")
+    __slots__ = ("extra", "head", "name", "ref")
 
     def __init__(self, ref: Optional[weakref.ref[Any]], name: str, extra: dict[str, Any]) -> None:
         self.ref = ref
         self.name = name
         self.extra = extra
-        self.generation = -1
-        self.forward = ""
-        self.hooks: Optional[dict[int, Callable[[Any], None]]] = None
-        """What is called when the backward pass reaches the module: one hook, in the form in which a
-        graph node takes it. None until one is needed."""
-        self.code: Any = None
-        """The code of the module's `forward` when ``most`` was found."""
-        self.most = -1
-        """So many positional arguments leave no room for one by keyword; -1 where there is always room."""
-        self.forget_text()
+        self.renew()
 
-    def forget_text(self) -> None:
+    def renew(self) -> None:
         """What the record says has changed."""
-        self.generation = -1
-        self._forward = ""
-        self._backward = ""
-
-    def head(self, phase: str) -> str:
-        """The label's part that stays from step to step, without its end."""
-        if not self._forward:
-            head = json.dumps({"module": self.name, **self.extra}, separators=(",", ":"))[:-1]
-            self._forward = f'{head},"phase":"forward",'
-            self._backward = f'{head},"phase":"backward",'
-        return self._forward if phase == "forward" else self._backward
+        self.head = json.dumps({"module": self.name, **self.extra}, separators=(",", ":"))[:-1]
+        """How the module's labels begin: JSON without its end."""
+        self.describe(self.head)
 
 
 class Names:
@@ -89,7 +74,7 @@ class Names:
                 shared = record.extra.setdefault("shared", [])
                 if len(shared) < 8:
                     shared.append(path)
-                    record.forget_text()
+                    record.renew()
                 continue
             seen.add(id(module))
             kind = type(module).__name__

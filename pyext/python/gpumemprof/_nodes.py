@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any, Callable
 
 Hooks = dict[int, Callable[[Any], None]]
 
 
-MAX_OUTPUTS = 32
-"""Entries of each list, dictionary or data class that are looked at."""
-MAX_DEPTH = 8
 OWN_CARRIERS = 16
 """Threads that get a carrier of their own; the others share one."""
-
-
-def nodes_of(value: Any, tensor: Any, depth: int = 0) -> Iterator[Any]:
-    """The graph nodes that made the tensors in ``value``; None for a tensor that none made."""
-    if isinstance(value, tensor):
-        yield value.grad_fn
-        return
-    if isinstance(value, (tuple, list)):
-        parts = value
-    elif isinstance(value, dict):
-        parts = list(value.values())
-    elif hasattr(type(value), "__dataclass_fields__"):
-        parts = list(getattr(value, "__dict__", {}).values())
-    else:
-        return
-    if depth < MAX_DEPTH:
-        for part in parts[:MAX_OUTPUTS]:
-            if part is not None:
-                yield from nodes_of(part, tensor, depth + 1)
 
 
 class NodeHooks:

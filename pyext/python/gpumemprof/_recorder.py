@@ -247,15 +247,16 @@ class Recorder:
             "stacks": self.options.stacks,
             "skip_actions": self.options.skipped,
             "started_by_user": self.was_recording,
-            "labels": "none" if self.labels is None else "metadata" if self.labels.spans is None else "spans",
+            "labels": "none" if self.labels is None else "spans" if self.labels.is_joined_by_time else "metadata",
             "missing": self.found.missing,
         }
         if self.labels is not None:
             document["step"] = self.labels.step
             document["current"] = self.labels.current()
             document["batches"] = self.labels.batches.document()
-            if self.labels.spans is not None:
-                document["labels"], document["spans"] = self.labels.spans.document()
+            spans = self.labels.native.spans()
+            if spans is not None:
+                document["labels"], document["spans"] = spans
         if self.walker is not None:
             self.walker.walk(self._models(), self._all_optimizers(), now=True)
             document.update(self.walker.document())

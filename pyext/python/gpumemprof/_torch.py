@@ -139,17 +139,9 @@ def block_map(found: Support) -> Optional[list[dict[str, Any]]]:
     return segments
 
 
-def takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether ``function`` has a parameter called ``name``."""
-    try:
-        return name in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
-
-
 def compiling_check(torch: Any) -> Callable[[], bool]:
-    """Whether a compiler traces the hook instead of running it. In compiled regions the labels stay
-    those of the module that was entered from outside."""
+    """Whether a compiler traces the code that asks instead of running it. In compiled regions the labels
+    stay those of the module that was entered from outside."""
     for holder, name in (
         (getattr(torch, "compiler", None), "is_compiling"),
         (getattr(torch, "_dynamo", None), "is_compiling"),
@@ -158,3 +150,9 @@ def compiling_check(torch: Any) -> Callable[[], bool]:
         if found is not None:
             return found
     return lambda: False
+
+
+def tracing_check(torch: Any) -> Callable[[], bool]:
+    """Whether Dynamo, which takes what this gives for a constant, traces the code that asks. The
+    cheaper of two questions where a PyTorch has both: it is asked twice for each module call."""
+    return getattr(getattr(torch, "compiler", None), "is_dynamo_compiling", None) or compiling_check(torch)

@@ -1,5 +1,5 @@
 """Cases around recording: `already` on, a `fork` before CUDA, two `devices`, `signal`, `off`, `poll` (and fewer
-events), `breaks` (a fault in our own hooks)."""
+events), `breaks` (a fault in our own hooks), `raises` (one in a module)."""
 
 import json
 import os
@@ -68,14 +68,36 @@ if mode == "breaks":
     model = GPT(layers=1).cuda()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     train_step(model, optimizer)
-    Labels._refresh = broken
+    Labels._enter_outermost = broken
     train_step(model, optimizer)
     train_step(model, optimizer)
     out["is_trained"] = True
+if mode == "raises":
+    import traceback
+
+    class Fails(torch.nn.Module):
+        def forward(self, x, *, why):
+            raise ValueError(why)
+
+    gpumemprof.enable("runs")
+    model = GPT(layers=1).cuda()
+    model.blocks[0].mlp.append(torch.nn.Identity())
+    train_step(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    model.blocks[0].mlp[-1].forward = lambda x: Fails()(x, why="of its own")
+    try:
+        train_step(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    except ValueError as problem:
+        out["message"] = str(problem)
+        out["frames"] = [frame.filename for frame in traceback.extract_tb(problem.__traceback__)]
+    from gpumemprof import _recorder
+
+    out["label"] = _recorder.current().labels.native.current
+    out["is_inside"] = _recorder.current().labels.native.is_inside
 if mode == "off":
     hooks = lambda: (  # noqa: E731
         len(torch.nn.modules.module._global_forward_hooks),
         len(torch.nn.modules.module._global_forward_pre_hooks),
+        torch.nn.Module._compiled_call_impl,
         torch.autograd.backward,
         sys.excepthook,
     )

@@ -75,6 +75,20 @@ def events(snapshot):
     return out
 
 
+def stacks(snapshot):
+    """The different Python stacks of the events, and which of them each event has."""
+    known, of_events = {}, []
+    for event in snapshot["device_traces"][0]:
+        # `_wrapped_call_impl` calls modules from one of two lines, and ours from the other.
+        frames = tuple(
+            f"{frame['name']} {frame['filename']}"
+            + (f":{frame['line']}" if frame["name"] != "_wrapped_call_impl" else "")
+            for frame in event.get("frames", [])
+        )
+        of_events.append(known.setdefault(frames, len(known)))
+    return list(known), of_events
+
+
 def graph(loss):
     """The autograd graph's node names, in order of a walk."""
     names, pending, seen = [], [loss.grad_fn], set()

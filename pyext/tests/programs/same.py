@@ -6,7 +6,7 @@ import sys
 import torch
 
 torch.cuda.init()
-from models import GPT, counters, events, graph, loss_of, train_step  # noqa: E402
+from models import GPT, counters, events, graph, loss_of, stacks, train_step  # noqa: E402
 
 mode, checkpoint = sys.argv[1], sys.argv[2] == "checkpoint"
 memory = torch.cuda.memory
@@ -24,6 +24,6 @@ loss = loss_of(model)
 nodes = graph(loss)
 loss.backward()
 gradients = [list(parameter.grad.shape) for parameter in model.parameters()]
-print(
-    json.dumps({"counters": counters(), "events": events(memory._snapshot()), "graph": nodes, "gradients": gradients})
-)
+snapshot = memory._snapshot()
+out = {"counters": counters(), "events": events(snapshot), "stacks": stacks(snapshot)}
+print(json.dumps({**out, "graph": nodes, "gradients": gradients}))

@@ -1,0 +1,204 @@
+//! What a labeller does for each module call and for each graph node.
+
+use std::sync::atomic::Ordering;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::label::{Label, Phase};
+use super::labeller::Labeller;
+use super::nodes::nodes_of;
+use super::state::{Carrier, Entered};
+
+/// Graph nodes remembered as hooked, at most, between two steps.
+const MAX_HOOKED: usize = 200_000;
+
+impl Labeller {
+    /// A module is about to run.
+    pub(super) fn before(
+        slf: &Bound<'_, Self>,
+        module: &Bound<'_, PyAny>,
+        inputs: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let is_outermost = this.state(|state| state.stack.is_empty());
+        if is_outermost {
+            this.enter_outermost(py, inputs, keywords)?;
+        }
+        let parent = this.state(|state| state.module.as_ref().map(|label| label.clone_ref(py)));
+        let label = this.label_of(py, module, parent.as_ref())?;
+        let recomputes = this.state(|state| state.recomputes);
+        let phase = if recomputes {
+            Phase::Recompute
+        } else {
+            Phase::Forward
+        };
+        let text = label.get().text(py, this, phase);
+        let kept = (text.clone().unbind(), label.unbind());
+        this.state(|state| {
+            let (text, label) = kept;
+            let current = state.current.replace(text);
+            let before = if recomputes && is_outermost {
+                // What runs again is called by the node that the backward pass is at.
+                state.node.as_ref().map(|text| text.clone_ref(py))
+            } else {
+                current
+            };
+            state.stack.push(Entered {
+                label: before,
+                module: state.module.replace(label),
+            });
+        });
+        this.tell(py, Some(&text))?;
+        if let Some(parent) = parent {
+            // What this module's input came from is reached when its own backward is over.
+            let parent = parent.bind(py).get();
+            Self::hang(slf, inputs.as_any(), parent)?;
+            if let Some(keywords) = keywords {
+                Self::hang(slf, keywords.as_any(), parent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn enter_outermost(
+        &self,
+        py: Python<'_>,
+        inputs: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let recomputes = self.current_task(py)? >= 0;
+        self.state(|state| state.recomputes = recomputes);
+        if recomputes {
+            return Ok(());
+        }
+        if self.state(|state| matches!(state.carrier, Carrier::Unasked)) {
+            let own = self
+                .node_hooks
+                .call_method0(py, intern!(py, "own_carrier"))?;
+            let carrier = if own.is_none(py) {
+                Carrier::Shared
+            } else {
+                Carrier::Own(own)
+            };
+            let old = self.state(|state| std::mem::replace(&mut state.carrier, carrier));
+            drop(old);
+        }
+        self.state(|state| {
+            if state.hooked.len() > MAX_HOOKED {
+                state.hooked.clear();
+            }
+        });
+        let arguments = (inputs, keywords);
+        self.owner
+            .call_method1(py, intern!(py, "_enter_outermost"), arguments)?;
+        Ok(())
+    }
+
+    /// The label of `module`, named after `parent` if it was not seen before.
+    fn label_of<'py>(
+        &self,
+        py: Python<'py>,
+        module: &Bound<'py, PyAny>,
+        parent: Option<&Py<Label>>,
+    ) -> PyResult<Bound<'py, Label>> {
+        // What `id` gives: the object's address.
+        let key = module.as_ptr().addr();
+        let found = match self.records.bind(py).get_item(key)? {
+            Some(found) => found,
+            None => self
+                .owner
+                .bind(py)
+                .call_method1(intern!(py, "_find"), (module, parent))?,
+        };
+        Ok(found.cast_into::<Label>()?)
+    }
+
+    /// A module has run; `output` is None where it failed.
+    pub(super) fn after(slf: &Bound<'_, Self>, output: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let left = this.state(|state| {
+            let entered = state.stack.pop()?;
+            let module = std::mem::replace(&mut state.module, entered.module);
+            Some((
+                entered.label,
+                module,
+                state.stack.is_empty(),
+                state.recomputes,
+            ))
+        });
+        let Some((before, module, is_outermost, recomputes)) = left else {
+            return Ok(());
+        };
+        if let (Some(output), Some(module)) = (output, &module) {
+            Self::hang(slf, output, module.bind(py).get())?;
+        }
+        let before = before.map(|text| text.into_bound(py));
+        if is_outermost && recomputes {
+            let old = this.state(|state| state.current.take());
+            drop(old);
+            return this.tell(py, before.as_ref());
+        }
+        if is_outermost {
+            let text = this.owner.bind(py);
+            let text = text.call_method0(intern!(py, "_leave_outermost"))?;
+            return this.enter(py, Some(text.cast_into()?));
+        }
+        this.enter(py, before)
+    }
+
+    /// Has `label` told when the backward pass reaches what made the tensors in `value`.
+    pub(super) fn hang(
+        slf: &Bound<'_, Self>,
+        value: &Bound<'_, PyAny>,
+        label: &Label,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let tensor = this.tensor.bind(py);
+        nodes_of(value, tensor, &mut |node| {
+            let number = node
+                .call_method0(intern!(py, "_sequence_nr"))?
+                .extract::<i64>()?;
+            if !this.state(|state| state.hooked.insert(number)) {
+                return Ok(());
+            }
+            let hooks = label.hooks(slf)?;
+            let own = this.state(|state| match &state.carrier {
+                Carrier::Own(carrier) => Some(carrier.clone_ref(py)),
+                Carrier::Unasked | Carrier::Shared => None,
+            });
+            match own {
+                Some(carrier) => {
+                    carrier.setattr(py, intern!(py, "_backward_hooks"), hooks)?;
+                    node.call_method1(intern!(py, "_register_hook_dict"), (carrier,))?;
+                }
+                None => {
+                    let shared = this.node_hooks.bind(py);
+                    shared.call_method1(intern!(py, "attach"), (node, hooks))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The backward pass has reached a graph node whose module is labelled `text`.
+    pub(super) fn reached(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<()> {
+        if !self.is_telling.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.tell(py, Some(text))?;
+        let task = self.current_task(py)?;
+        let kept = text.clone().unbind();
+        let (old, is_new) = self.state(|state| {
+            let is_new = state.pass.replace(task) != Some(task);
+            (state.node.replace(kept), is_new)
+        });
+        drop(old);
+        if is_new {
+            self.owner.call_method0(py, intern!(py, "_queue_reset"))?;
+        }
+        Ok(())
+    }
+}
