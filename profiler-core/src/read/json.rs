@@ -41,9 +41,8 @@ pub(super) fn read(
         problem: error.to_string(),
     })?;
     let end = driver.total;
-    driver
-        .machine
-        .finish(0)
+    let read = driver.machine.finish(0);
+    read.map(|followed| followed.snapshot)
         .map_err(|fault| ReadError::from_fault(fault, end))
 }
 

@@ -21,7 +21,7 @@ mod tar;
 pub use error::ReadError;
 
 use crate::sidecar::Sidecar;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Events, Snapshot};
 use sniff::Kind;
 use std::ops::ControlFlow;
 
@@ -69,6 +69,19 @@ pub struct Progress {
 /// The function that is told how far a reading is, about once a megabyte; breaking cancels it.
 pub(crate) type Report<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
+/// A [`Report`] that is also shown the lists of trace entries read so far.
+pub(crate) type Follow<'a> = dyn FnMut(Progress, &[Events]) -> ControlFlow<()> + 'a;
+
+/// What [`read_followed`] read.
+#[derive(Debug, Default)]
+pub struct Followed {
+    /// What the file says.
+    pub snapshot: Snapshot,
+    /// By row of [`Snapshot::traces`]: which of the lists shown it was, if any. It begins with
+    /// every event that was shown of that list.
+    pub lists: Vec<Option<usize>>,
+}
+
 /// Reads a snapshot file with the default caps.
 ///
 /// # Errors
@@ -89,19 +102,36 @@ pub fn read_bytes(
     options: &ReadOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Snapshot, ReadError> {
-    read_kind(bytes, sniff::sniff(bytes)?, options, progress, 0)
+    let mut follow = |at: Progress, _: &[Events]| progress(at);
+    Ok(read_followed(bytes, options, &mut follow)?.snapshot)
+}
+
+/// Reads a snapshot file, and shows its events while they come in: `follow` is called about once
+/// a megabyte with every list of trace entries read so far, and can cancel. Events are only ever
+/// added at the end of a list. Which device a list is of is known when all is read
+/// ([`Followed::lists`]). Lists are shown of pickles, packed or not; of other formats none.
+///
+/// # Errors
+/// As [`read_bytes`].
+pub fn read_followed(
+    bytes: &[u8],
+    options: &ReadOptions,
+    follow: &mut dyn FnMut(Progress, &[Events]) -> ControlFlow<()>,
+) -> Result<Followed, ReadError> {
+    read_kind(bytes, sniff::sniff(bytes)?, options, follow, 0)
 }
 
 fn read_kind(
     bytes: &[u8],
     kind: Kind,
     options: &ReadOptions,
-    progress: &mut Report<'_>,
+    follow: &mut Follow<'_>,
     containers: u32,
-) -> Result<Snapshot, ReadError> {
+) -> Result<Followed, ReadError> {
+    let mut progress = |at: Progress| follow(at, &[]);
     let unpacked = match kind {
-        Kind::Pickle => return pickle::read(bytes, options, progress),
-        Kind::Json => return json::read(bytes, options, progress),
+        Kind::Pickle => return pickle::read(bytes, options, follow),
+        Kind::Json => return Ok(unseen(json::read(bytes, options, &mut progress)?)),
         _ if containers >= options.max_containers => {
             return Err(ReadError::NotASnapshot {
                 found: format!(
@@ -111,23 +141,38 @@ fn read_kind(
                 advice: "unpack it by hand",
             });
         }
-        Kind::Gzip => container::gzip(bytes, options, progress)?,
-        Kind::Zstd => container::zstd(bytes, options, progress)?,
-        Kind::Xz => container::xz(bytes, options, progress)?,
-        Kind::Html => return read_html(bytes, options, progress, containers + 1),
-        Kind::Tar => return read_tar(bytes, options, progress, containers + 1),
+        Kind::Gzip => container::gzip(bytes, options, &mut progress)?,
+        Kind::Zstd => container::zstd(bytes, options, &mut progress)?,
+        Kind::Xz => container::xz(bytes, options, &mut progress)?,
+        Kind::Html => {
+            return Ok(unseen(read_html(
+                bytes,
+                options,
+                &mut progress,
+                containers + 1,
+            )?));
+        }
+        Kind::Tar => return read_tar(bytes, options, follow, containers + 1),
     };
     let kind = sniff::sniff(&unpacked)?;
-    read_kind(&unpacked, kind, options, progress, containers + 1)
+    read_kind(&unpacked, kind, options, follow, containers + 1)
+}
+
+/// A snapshot no list of which was shown.
+fn unseen(snapshot: Snapshot) -> Followed {
+    Followed {
+        snapshot,
+        lists: Vec::new(),
+    }
 }
 
 /// Reads the first snapshot of a packed run, with its sidecar.
 fn read_tar(
     bytes: &[u8],
     options: &ReadOptions,
-    progress: &mut Report<'_>,
+    follow: &mut Follow<'_>,
     containers: u32,
-) -> Result<Snapshot, ReadError> {
+) -> Result<Followed, ReadError> {
     let members = tar::members(bytes)?;
     let Some((member, sidecar)) = tar::snapshot(&members) else {
         return Err(ReadError::NotASnapshot {
@@ -136,18 +181,19 @@ fn read_tar(
         });
     };
     let kind = sniff::sniff(member.content)?;
-    let mut snapshot = read_kind(member.content, kind, options, progress, containers)?;
+    let mut read = read_kind(member.content, kind, options, follow, containers)?;
     if let Some(bytes) = sidecar {
         let sidecar = Sidecar::parse(bytes).map_err(|error| ReadError::Unpack {
             format: "tar",
             problem: format!("its {error}"),
         })?;
-        sidecar.apply(&mut snapshot);
+        sidecar.apply(&mut read.snapshot);
     }
-    Ok(snapshot)
+    Ok(read)
 }
 
-/// Reads the first embedded file that is a snapshot.
+/// Reads the first embedded file that is a snapshot. Which one that is is not known before it is
+/// read, so their lists are not shown.
 fn read_html(
     bytes: &[u8],
     options: &ReadOptions,
@@ -155,11 +201,12 @@ fn read_html(
     containers: u32,
 ) -> Result<Snapshot, ReadError> {
     let mut first_error = None;
+    let mut follow = |at: Progress, _: &[Events]| progress(at);
     for embedded in html::embedded(bytes) {
         let result = sniff::sniff(&embedded)
-            .and_then(|kind| read_kind(&embedded, kind, options, progress, containers));
+            .and_then(|kind| read_kind(&embedded, kind, options, &mut follow, containers));
         match result {
-            Ok(snapshot) => return Ok(snapshot),
+            Ok(read) => return Ok(read.snapshot),
             Err(ReadError::Cancelled) => return Err(ReadError::Cancelled),
             Err(error) => first_error = first_error.or(Some(error)),
         }

@@ -174,6 +174,12 @@ impl Allocations {
         }
     }
 
+    /// First bytes by row.
+    #[must_use]
+    pub fn addresses(&self) -> &[u64] {
+        &self.address
+    }
+
     /// Requested bytes by row.
     #[must_use]
     pub fn requested(&self) -> &[u64] {
@@ -242,40 +248,80 @@ impl Allocations {
         self.kind = kind;
     }
 
-    /// The table of `before`, `recorded` and `after` recording, each ordered by birth.
-    pub(super) fn from_rows(
-        before: Vec<Row>,
-        recorded: Vec<Row>,
-        after: Vec<Row>,
-        of_event: Vec<u32>,
-    ) -> Self {
-        let mut table = Self {
-            recorded_from: before.len() as u32,
-            recorded_to: (before.len() + recorded.len()) as u32,
-            of_event,
-            ..Self::default()
-        };
-        let len = before.len() + recorded.len() + after.len();
-        table.address.reserve_exact(len);
-        table.requested.reserve_exact(len);
-        table.born.reserve_exact(len);
-        table.free_requested.reserve_exact(len);
-        table.died.reserve_exact(len);
-        table.stack.reserve_exact(len);
-        table.use_index.reserve_exact(len);
-        for rows in [before, recorded, after] {
-            for row in rows {
-                table.address.push(row.address);
-                table.requested.push(row.requested);
-                table.born.push(row.born);
-                table.free_requested.push(row.free_requested);
-                table.died.push(row.died);
-                table.stream.push(row.stream);
-                table.stack.push(row.stack);
-                table.use_index.push(row.use_index);
-            }
+    /// Adds `row`, born no earlier than the last.
+    #[inline]
+    pub(super) fn push(&mut self, row: &Row) {
+        self.address.push(row.address);
+        self.requested.push(row.requested);
+        self.born.push(row.born);
+        self.free_requested.push(row.free_requested);
+        self.died.push(row.died);
+        self.stream.push(row.stream);
+        self.stack.push(row.stack);
+        self.use_index.push(row.use_index);
+    }
+
+    /// Lets the program let go of `row` at `moment`, unless it has before.
+    #[inline]
+    pub(super) fn request_free(&mut self, row: usize, moment: Moment) {
+        if let Some(known) = self.free_requested.get_mut(row) {
+            *known = (*known).min(moment);
         }
-        table
+    }
+
+    /// Lets `row` die at `moment`.
+    #[inline]
+    pub(super) fn end(&mut self, row: usize, moment: Moment) {
+        self.request_free(row, moment);
+        self.die(row, moment);
+    }
+
+    /// Sets when `row` died, and nothing else.
+    #[inline]
+    pub(super) fn die(&mut self, row: usize, moment: Moment) {
+        if let Some(died) = self.died.get_mut(row) {
+            *died = moment;
+        }
+    }
+
+    /// Gives `row` the stack `stack` if it has none.
+    pub(super) fn set_missing_stack(&mut self, row: usize, stack: StackId) {
+        if let Some(known) = self.stack.get_mut(row).filter(|known| known.is_empty()) {
+            *known = stack;
+        }
+    }
+
+    /// Makes this table of recorded allocations the whole: with those from `before` recording and
+    /// from `after` it, each ordered by birth, and the allocation of each event.
+    pub(super) fn complete(&mut self, before: &[Row], after: &[Row], of_event: Vec<u32>) {
+        self.recorded_from = before.len() as u32;
+        self.recorded_to = (before.len() + self.len()) as u32;
+        self.of_event = of_event;
+        if !before.is_empty() {
+            let rows = before.iter();
+            self.address
+                .splice(0..0, rows.clone().map(|row| row.address));
+            self.requested
+                .splice(0..0, rows.clone().map(|row| row.requested));
+            self.born.splice(0..0, rows.clone().map(|row| row.born));
+            self.free_requested
+                .splice(0..0, rows.clone().map(|row| row.free_requested));
+            self.died.splice(0..0, rows.clone().map(|row| row.died));
+            self.stream.prepend(rows.clone().map(|row| row.stream));
+            self.stack.splice(0..0, rows.clone().map(|row| row.stack));
+            self.use_index.splice(0..0, rows.map(|row| row.use_index));
+        }
+        for row in after {
+            self.push(row);
+        }
+        self.address.shrink_to_fit();
+        self.requested.shrink_to_fit();
+        self.born.shrink_to_fit();
+        self.free_requested.shrink_to_fit();
+        self.died.shrink_to_fit();
+        self.stream.shrink_to_fit();
+        self.stack.shrink_to_fit();
+        self.use_index.shrink_to_fit();
     }
 }
 

@@ -297,14 +297,15 @@ impl BlockMap {
     }
 
     /// Puts a block of `rounded` bytes at `address`. `splits(kind, free, rounded)` says whether
-    /// the allocator cuts the rest off. Returns the block's size.
+    /// the allocator cuts the rest off. Returns the block's size, and its segment's size class and
+    /// pool.
     pub(super) fn alloc(
         &mut self,
         id: AllocationId,
         address: u64,
         rounded: u64,
         splits: impl Fn(SegmentKind, u64, u64) -> bool,
-    ) -> Result<u64, Misplaced> {
+    ) -> Result<(u64, (SegmentKind, PoolId)), Misplaced> {
         let Some(&chunk) = self.by_address.get(&address) else {
             return Err(self.why_misplaced(address));
         };
@@ -315,14 +316,14 @@ impl BlockMap {
         if gap.size < rounded || rounded == 0 {
             return Err(Misplaced::TooSmall);
         }
-        let kind = self.segments[gap.segment as usize].kind;
+        let SegmentState { kind, pool, .. } = self.segments[gap.segment as usize];
         let size = if splits(kind, gap.size, rounded) {
             rounded
         } else {
             gap.size
         };
         self.take(chunk, id, size);
-        Ok(size)
+        Ok((size, (kind, pool)))
     }
 
     /// Puts a block of exactly `size` bytes at `address`, wherever in a gap that is.

@@ -5,9 +5,14 @@ use crate::snapshot::{DeviceId, Events, Snapshot, WarningKind, Warnings};
 use crate::units;
 
 use super::{
-    AllocationId, Allocations, Curve, Disagreements, Layout, MappedSegment, Moment, SegmentSpan,
-    layout, lifetimes, rewind, segment_map, segment_spans,
+    AllocationId, Allocations, Curve, Disagreements, Follower, Layout, MappedSegment, Moment,
+    SegmentSpan, beside::beside, layout, lifetimes, lifetimes::Walk, rewind, segment_map,
+    segment_spans,
 };
+
+/// Events from which on the curves are found on a thread of their own: they need nothing of the
+/// rest, and are about a fifth of the work. Below, starting the thread takes as long.
+const WORTH_A_THREAD: usize = 1 << 14;
 
 /// The replay of one device.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +107,15 @@ impl Replay {
     /// Replays every device of `snapshot`, of more than [`Snapshot::MAX_DEVICES`] the lowest numbered.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
+        Self::followed(snapshot, Follower::default(), &[])
+    }
+
+    /// Replays every device of `snapshot`, which `follower` has followed while it was read;
+    /// `lists` says which list each of its traces was ([`Followed::lists`]).
+    ///
+    /// [`Followed::lists`]: crate::read::Followed::lists
+    #[must_use]
+    pub fn followed(snapshot: &Snapshot, mut follower: Follower, lists: &[Option<usize>]) -> Self {
         let rules = SizeRules::recorded(snapshot);
         let mut warnings = Warnings::default();
         let devices = snapshot.devices();
@@ -114,7 +128,13 @@ impl Replay {
             warnings.add(WarningKind::Truncated, message);
         }
         let devices = devices.into_iter().take(Snapshot::MAX_DEVICES);
-        let devices = devices.map(|device| replay_device(snapshot, device, &rules, &mut warnings));
+        let devices = devices.map(|device| {
+            let mut traces = snapshot.traces.iter();
+            let row = traces.position(|trace| trace.device == device);
+            let list = row.and_then(|row| lists.get(row).copied().flatten());
+            let walk = list.map(|list| follower.take(list)).unwrap_or_default();
+            replay_device(snapshot, device, &rules, walk, &mut warnings)
+        });
         let devices = devices.collect();
         Self { devices, warnings }
     }
@@ -142,19 +162,29 @@ fn replay_device(
     snapshot: &Snapshot,
     device: DeviceId,
     rules: &SizeRules,
+    walk: Walk,
     warnings: &mut Warnings,
 ) -> DeviceReplay {
     let none = Events::default();
     let events = snapshot.trace(device).map_or(&none, |trace| &trace.events);
-    let (mut allocations, disagreements) = lifetimes::find(snapshot, device, events);
-    let (segments, contradictions) = segment_spans::find(snapshot, device, events);
-    let rewound = rewind::rewind(snapshot, device, events);
-    let source = layout::Source {
-        events,
-        spans: &segments,
-        rules,
+    let rewind = || rewind::rewind(snapshot, device, events);
+    let lay_out = || {
+        let (mut allocations, disagreements) = lifetimes::find(snapshot, device, events, walk);
+        let (segments, contradictions) = segment_spans::find(snapshot, device, events);
+        let source = layout::Source {
+            events,
+            spans: &segments,
+            rules,
+        };
+        let layout = layout::find(snapshot, device, source, &mut allocations);
+        (allocations, disagreements, segments, contradictions, layout)
     };
-    let layout = layout::find(snapshot, device, source, &mut allocations);
+    let (rewound, laid_out) = if events.len() < WORTH_A_THREAD {
+        (rewind(), lay_out())
+    } else {
+        beside(rewind, lay_out)
+    };
+    let (allocations, disagreements, segments, contradictions, layout) = laid_out;
     let replay = DeviceReplay {
         device,
         allocations,

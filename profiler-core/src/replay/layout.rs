@@ -182,7 +182,7 @@ impl Finder<'_> {
             match (events.action(row), self.allocations.of_event(row)) {
                 (Action::Alloc, Some(id)) => self.born(&mut map, row, id),
                 (Action::FreeCompleted, Some(id)) => {
-                    map.free(id, self.allocations.get(id).address);
+                    map.free(id, events.address(row));
                 }
                 (action, _) if is_segment_action(action) => {
                     let agrees = apply_segment_event(&mut map, events, spans, row);
@@ -209,8 +209,10 @@ impl Finder<'_> {
                 (self.kinds[row], self.pools[row]) = (span.kind, span.pool);
             }
             let rounded = rules.round_size(block.requested);
-            self.sizes[row] = self.exact_size(&block).unwrap_or(rounded);
-            if let (None, Some(span)) = (self.exact_size(&block), span) {
+            self.sizes[row] = self
+                .exact_size(block.address, block.died)
+                .unwrap_or(rounded);
+            if let (None, Some(span)) = (self.exact_size(block.address, block.died), span) {
                 let next = (row + 1 < count)
                     .then(|| self.allocations.get(AllocationId(row as u32 + 1)).address);
                 let limit = next.unwrap_or(u64::MAX).min(span.end());
@@ -240,10 +242,11 @@ impl Finder<'_> {
     }
 
     /// The size the final segments give for a block that lived to the end.
-    fn exact_size(&self, allocation: &Allocation) -> Option<u64> {
-        let alive = allocation.died == NEVER;
+    #[inline]
+    fn exact_size(&self, address: u64, died: Moment) -> Option<u64> {
+        let alive = died == NEVER;
         alive
-            .then(|| self.final_sizes.get(&allocation.address).copied())
+            .then(|| self.final_sizes.get(&address).copied())
             .flatten()
     }
 
@@ -254,19 +257,25 @@ impl Finder<'_> {
 
     fn born(&mut self, map: &mut BlockMap, row: usize, id: AllocationId) {
         let Source { events, rules, .. } = self.source;
-        let born = self.allocations.get(id);
-        let rounded = rules.round_size(born.requested);
-        let mut placed = self.try_alloc(map, id, &born, rounded);
+        // The columns say all that is needed here, and the allocation would be gathered from
+        // twelve of them.
+        let (address, requested) = (events.address(row), events.size(row));
+        let died = self.allocations.died().get(id.index()).copied();
+        let exact = self.exact_size(address, died.unwrap_or(0));
+        let rounded = rules.round_size(requested);
+        let mut placed = self.try_alloc(map, id, address, rounded, exact);
         if let Err(why) = placed
-            && self.learn(map, why, born.address)
+            && self.learn(map, why, address)
         {
-            placed = self.try_alloc(map, id, &born, rounded);
+            placed = self.try_alloc(map, id, address, rounded, exact);
         }
-        let size = placed.unwrap_or_else(|_| {
-            self.layout.misplaced += 1;
-            self.exact_size(&born).unwrap_or(rounded)
-        });
-        let home = map.home(born.address);
+        let (size, home) = match placed {
+            Ok((size, home)) => (size, Some(home)),
+            Err(_) => {
+                self.layout.misplaced += 1;
+                (exact.unwrap_or(rounded), map.home(address))
+            }
+        };
         let (kind, pool) = home.unwrap_or((rules.kind(rounded), PoolId::DEFAULT));
         self.sizes[id.index()] = size;
         self.kinds[id.index()] = kind;
@@ -277,21 +286,21 @@ impl Finder<'_> {
         };
     }
 
+    /// Puts the block in place; its size, and its segment's size class and pool.
     fn try_alloc(
         &mut self,
         map: &mut BlockMap,
         id: AllocationId,
-        born: &Allocation,
+        address: u64,
         rounded: u64,
-    ) -> Result<u64, Misplaced> {
+        exact: Option<u64>,
+    ) -> Result<(u64, (SegmentKind, PoolId)), Misplaced> {
         let rules = self.source.rules;
         let splits = |kind, free, rounded| rules.should_split(kind, free, rounded);
-        let Some(exact) = self.exact_size(born) else {
-            return map.alloc(id, born.address, rounded, splits);
+        let Some(exact) = exact else {
+            return map.alloc(id, address, rounded, splits);
         };
-        if let (Some(free), Some((kind, _))) =
-            (map.chunk_size(born.address), map.home(born.address))
-        {
+        if let (Some(free), Some((kind, _))) = (map.chunk_size(address), map.home(address)) {
             let by_rule = if splits(kind, free, rounded) {
                 rounded
             } else {
@@ -299,7 +308,12 @@ impl Finder<'_> {
             };
             self.layout.wrong_at_end += u64::from(by_rule != exact);
         }
-        map.place(id, born.address, exact).map(|()| exact)
+        map.place(id, address, exact)?;
+        let home = map.home(address);
+        Ok((
+            exact,
+            home.unwrap_or((rules.kind(rounded), PoolId::DEFAULT)),
+        ))
     }
 
     /// Draws the consequence of a block not fitting: the block before it is shorter or longer
@@ -310,7 +324,9 @@ impl Finder<'_> {
             Misplaced::Inside(owner) => {
                 let holder = self.allocations.get(owner);
                 let size = address.saturating_sub(holder.address);
-                if size < rules.round_size(holder.requested) || self.exact_size(&holder).is_some() {
+                if size < rules.round_size(holder.requested)
+                    || self.exact_size(holder.address, holder.died).is_some()
+                {
                     return false;
                 }
                 map.shrink(holder.address, size);
@@ -325,7 +341,8 @@ impl Finder<'_> {
                     let size = address.saturating_sub(holder.address);
                     let kind = self.kinds[owner.index()];
                     let rounded = rules.round_size(holder.requested);
-                    let is_open = holder.born == 0 && self.exact_size(&holder).is_none();
+                    let is_open =
+                        holder.born == 0 && self.exact_size(holder.address, holder.died).is_none();
                     if is_open && !rules.should_split(kind, size, rounded) {
                         self.learned.insert(owner, size);
                     }
@@ -354,7 +371,9 @@ impl Finder<'_> {
                 break;
             }
             let rounded = self.source.rules.round_size(allocation.requested);
-            self.sizes[id.index()] = self.exact_size(&allocation).unwrap_or(rounded);
+            self.sizes[id.index()] = self
+                .exact_size(allocation.address, allocation.died)
+                .unwrap_or(rounded);
             self.kinds[id.index()] = self.source.rules.kind(rounded);
         }
     }

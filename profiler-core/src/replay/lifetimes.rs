@@ -45,7 +45,7 @@ impl Disagreements {
 }
 
 /// The current user of an address, and how many it has had.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Tenant {
     /// Where its row is; `VACANT` if nobody is there.
     row: RowRef,
@@ -56,7 +56,7 @@ struct Tenant {
 ///
 /// Packed into 32 bits, since there is one for every event: even numbers count the allocations
 /// from before recording, odd ones the recorded.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RowRef(u32);
 
 impl RowRef {
@@ -76,35 +76,31 @@ impl RowRef {
     }
 }
 
-/// Finds every allocation of `device` in `events` and the final segments.
+/// Finds every allocation of `device` in `events` and the final segments. `walk` has seen the
+/// first of the events, or none.
 pub(super) fn find(
     snapshot: &Snapshot,
     device: DeviceId,
     events: &Events,
+    mut walk: Walk,
 ) -> (Allocations, Disagreements) {
-    let mut walk = Walk::default();
-    walk.of_event.reserve_exact(events.len());
-    for row in 0..events.len() {
-        let of_event = match events.action(row) {
-            Action::Alloc => walk.alloc(events, row),
-            Action::FreeRequested => walk.free_requested(events, row),
-            Action::FreeCompleted => walk.free_completed(events, row),
-            _ => RowRef::VACANT,
-        };
-        walk.of_event.push(of_event);
-    }
+    let seen = walk.of_event.len();
+    walk.of_event
+        .reserve_exact(events.len().saturating_sub(seen));
+    walk.see(events, seen);
     if events.actions().contains(&Action::FreeRequested)
-        || walk.recorded.iter().all(|row| row.died == NEVER)
+        || walk.recorded.died().iter().all(|&died| died == NEVER)
     {
         walk.make_early_requests_pending();
     }
     walk.settle_with_segments(snapshot, device, events.len() as u32)
 }
 
-#[derive(Default)]
-struct Walk {
+/// The walk over the events.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
     before: Vec<Row>,
-    recorded: Vec<Row>,
+    recorded: Allocations,
     tenants: HashMap<u64, Tenant, FixedState>,
     /// By event row, the allocation it is about.
     of_event: Vec<RowRef>,
@@ -112,8 +108,28 @@ struct Walk {
 }
 
 impl Walk {
+    /// Goes on over the events from row `from` on: those after the last it has seen, wherever
+    /// they are now.
+    pub(super) fn see(&mut self, events: &Events, from: usize) {
+        for row in from..events.len() {
+            let of_event = match events.action(row) {
+                Action::Alloc => self.alloc(events, row),
+                Action::FreeRequested => self.free_requested(events, row),
+                Action::FreeCompleted => self.free_completed(events, row),
+                _ => RowRef::VACANT,
+            };
+            self.of_event.push(of_event);
+        }
+    }
+
+    /// The moment after the event being looked at.
+    #[inline]
+    fn moment(&self) -> u32 {
+        self.of_event.len() as u32 + 1
+    }
+
     fn alloc(&mut self, events: &Events, row: usize) -> RowRef {
-        let moment = row as u32 + 1;
+        let moment = self.moment();
         let address = events.address(row);
         let next = RowRef::recorded(self.recorded.len());
         let tenant = self.tenants.entry(address).or_insert(Tenant {
@@ -127,7 +143,7 @@ impl Walk {
             self.disagreements.overlapping_allocs += 1;
             self.end(earlier, moment);
         }
-        self.recorded.push(Row {
+        self.recorded.push(&Row {
             address,
             requested: events.size(row),
             born: moment,
@@ -142,8 +158,15 @@ impl Walk {
 
     fn free_requested(&mut self, events: &Events, row: usize) -> RowRef {
         let live = self.tenant_or_earlier(events, row);
-        if let Some(row_of_live) = self.row_mut(live) {
-            row_of_live.free_requested = row_of_live.free_requested.min(row as u32 + 1);
+        let moment = self.moment();
+        match live.row() {
+            Some((row, true)) => self.recorded.request_free(row, moment),
+            Some((row, false)) => {
+                if let Some(known) = self.before.get_mut(row) {
+                    known.free_requested = known.free_requested.min(moment);
+                }
+            }
+            None => {}
         }
         live
     }
@@ -151,7 +174,7 @@ impl Walk {
     fn free_completed(&mut self, events: &Events, row: usize) -> RowRef {
         let address = events.address(row);
         let live = self.tenant_or_earlier(events, row);
-        self.end(live, row as u32 + 1);
+        self.end(live, self.moment());
         if let Some(tenant) = self.tenants.get_mut(&address) {
             tenant.row = RowRef::VACANT;
         }
@@ -182,19 +205,18 @@ impl Walk {
             return tenant.row;
         }
         let found = tenant.row;
-        if self
-            .row_mut(found)
-            .is_some_and(|live| live.requested != events.size(row))
-        {
+        if self.requested(found) != Some(events.size(row)) {
             self.disagreements.resized_frees += 1;
         }
         found
     }
 
-    fn row_mut(&mut self, row: RowRef) -> Option<&mut Row> {
+    /// The requested bytes of `row`, if there is such a row.
+    #[inline]
+    fn requested(&self, row: RowRef) -> Option<u64> {
         match row.row()? {
-            (row, false) => self.before.get_mut(row),
-            (row, true) => self.recorded.get_mut(row),
+            (row, false) => self.before.get(row).map(|row| row.requested),
+            (row, true) => self.recorded.requested().get(row).copied(),
         }
     }
 
@@ -209,9 +231,29 @@ impl Walk {
     }
 
     fn end(&mut self, row: RowRef, moment: u32) {
-        if let Some(row) = self.row_mut(row) {
-            row.free_requested = row.free_requested.min(moment);
-            row.died = moment;
+        match row.row() {
+            Some((row, true)) => self.recorded.end(row, moment),
+            Some((row, false)) => {
+                if let Some(row) = self.before.get_mut(row) {
+                    row.free_requested = row.free_requested.min(moment);
+                    row.died = moment;
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Gives `row` the stack `stack` if it has none.
+    fn set_missing_stack(&mut self, row: RowRef, stack: StackId) {
+        match row.row() {
+            Some((row, true)) => self.recorded.set_missing_stack(row, stack),
+            Some((row, false)) => {
+                let known = self.before.get_mut(row);
+                if let Some(row) = known.filter(|row| row.stack.is_empty()) {
+                    row.stack = stack;
+                }
+            }
+            None => {}
         }
     }
 
@@ -233,11 +275,11 @@ impl Walk {
                 let pending = block.state == crate::snapshot::BlockState::PendingFree;
                 let tenant = self.tenants.get(&block.address).copied();
                 let live = tenant.map_or(RowRef::VACANT, |tenant| tenant.row);
-                if let Some(row) = self.row_mut(live) {
-                    if row.requested != block.requested_size {
+                if let Some(requested) = self.requested(live) {
+                    if requested != block.requested_size {
                         self.disagreements.resized_blocks += 1;
-                    } else if row.stack.is_empty() {
-                        row.stack = block.stack;
+                    } else {
+                        self.set_missing_stack(live, block.stack);
                     }
                     continue;
                 }
@@ -262,12 +304,24 @@ impl Walk {
                 }
             }
         }
-        for row in self.before.iter_mut().chain(&mut self.recorded) {
+        let mut missing = |requested: u64| {
+            self.disagreements.missing_blocks += 1;
+            let bytes = &mut self.disagreements.missing_bytes;
+            *bytes = bytes.saturating_add(requested);
+        };
+        for row in &mut self.before {
             if row.died == NEVER && !confirmed.contains_key(&row.address) {
-                self.disagreements.missing_blocks += 1;
-                let bytes = &mut self.disagreements.missing_bytes;
-                *bytes = bytes.saturating_add(row.requested);
+                missing(row.requested);
                 row.died = last.max(row.born);
+            }
+        }
+        for row in 0..self.recorded.len() {
+            if self.recorded.died()[row] == NEVER
+                && !confirmed.contains_key(&self.recorded.addresses()[row])
+            {
+                missing(self.recorded.requested()[row]);
+                let born = self.recorded.born()[row];
+                self.recorded.die(row, last.max(born));
             }
         }
         let mut order: Vec<u32> = (0..self.before.len() as u32).collect();
@@ -278,13 +332,15 @@ impl Walk {
         }
         let before: Vec<Row> = order.iter().map(|&row| self.before[row as usize]).collect();
         let recorded_from = before.len() as u32;
-        let of_event = self.of_event.iter().map(|of_event| match of_event.row() {
+        let of_event = self.of_event.into_iter();
+        let of_event = of_event.map(|of_event| match of_event.row() {
             None => NEVER,
             Some((row, false)) => rank.get(row).copied().unwrap_or(NEVER),
             Some((row, true)) => recorded_from.saturating_add(row as u32),
         });
+        // The same memory: neither is larger than the other.
         let of_event = of_event.collect();
-        let allocations = Allocations::from_rows(before, self.recorded, after, of_event);
-        (allocations, self.disagreements)
+        self.recorded.complete(&before, &after, of_event);
+        (self.recorded, self.disagreements)
     }
 }

@@ -5,9 +5,11 @@
 //! and counted ([`Disagreements`], [`Layout`]).
 
 mod allocations;
+mod beside;
 mod block_map;
 mod curve;
 mod device;
+mod follower;
 mod layout;
 mod lifetimes;
 mod moment;
@@ -18,6 +20,7 @@ mod segment_spans;
 pub use allocations::{Allocation, AllocationId, Allocations, Origin};
 pub use curve::Curve;
 pub use device::{DeviceReplay, Replay};
+pub use follower::Follower;
 pub use layout::Layout;
 pub(crate) use layout::{Change, walk};
 pub use lifetimes::Disagreements;

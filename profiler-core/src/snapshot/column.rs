@@ -50,6 +50,32 @@ impl<T: Copy + PartialEq> SparseColumn<T> {
         }
     }
 
+    /// Adds the rows of `other` from `from` on. Both must have the same default.
+    pub fn append(&mut self, other: &Self, from: usize) {
+        let from = from.min(other.len);
+        let added = other.len - from;
+        if !other.is_stored() && !self.is_stored() {
+            self.len += added;
+            return;
+        }
+        self.values.resize(self.len, self.default);
+        self.len += added;
+        self.values
+            .extend_from_slice(other.values.get(from..).unwrap_or(&[]));
+        self.values.resize(self.len, self.default);
+    }
+
+    /// Adds `rows` before the first.
+    pub fn prepend(&mut self, rows: impl ExactSizeIterator<Item = T> + Clone) {
+        self.len += rows.len();
+        if self.is_stored() {
+            self.values.splice(0..0, rows);
+        } else if rows.clone().any(|value| value != self.default) {
+            self.values.extend(rows);
+            self.values.resize(self.len, self.default);
+        }
+    }
+
     /// The value of `row`; the default past the end.
     #[inline]
     #[must_use]
@@ -98,6 +124,33 @@ mod tests {
             [0, 0, 5, 0, 0]
         );
         assert_eq!(column.len(), 4);
+    }
+
+    #[test]
+    fn rows_are_added_at_both_ends() {
+        let column = |values: &[u32]| {
+            let mut column = SparseColumn::new(0_u32);
+            for &value in values {
+                column.push(value);
+            }
+            column
+        };
+        let cases: [&[u32]; 5] = [&[], &[0, 0], &[0, 7], &[7, 0], &[1, 2, 3]];
+        for (a, b) in cases.iter().flat_map(|a| cases.map(|b| (*a, b))) {
+            for from in 0..=b.len() + 1 {
+                let mut appended = column(a);
+                appended.append(&column(b), from);
+                let expected = [a, b.get(from..).unwrap_or(&[])].concat();
+                let rows = (0..appended.len()).map(|row| appended.get(row));
+                assert_eq!(rows.collect::<Vec<_>>(), expected, "{a:?} {b:?} {from}");
+                appended.push(9);
+                assert_eq!(appended.get(expected.len()), 9);
+            }
+            let mut prepended = column(b);
+            prepended.prepend(a.iter().copied());
+            let rows = (0..prepended.len()).map(|row| prepended.get(row));
+            assert_eq!(rows.collect::<Vec<_>>(), [a, b].concat(), "{a:?} {b:?}");
+        }
     }
 
     #[test]

@@ -204,6 +204,41 @@ impl Events {
         pushed
     }
 
+    /// Adds the events of `other` from row `from` on. Nothing is added if that would be more than
+    /// [`Self::MAX_LEN`].
+    pub fn append(&mut self, other: &Self, from: usize) {
+        let from = from.min(other.len());
+        if other.len() - from > Self::MAX_LEN.saturating_sub(self.len()) {
+            return;
+        }
+        let base = self.len();
+        let first = other
+            .other_names
+            .partition_point(|&(row, _)| (row as usize) < from);
+        let names = other.other_names.get(first..).unwrap_or(&[]).iter();
+        self.other_names.extend(names.map(|&(row, name)| {
+            let row = base + row as usize - from;
+            (u32::try_from(row).unwrap_or(u32::MAX), name)
+        }));
+        self.action
+            .extend_from_slice(other.action.get(from..).unwrap_or(&[]));
+        self.address
+            .extend_from_slice(other.address.get(from..).unwrap_or(&[]));
+        self.size
+            .extend_from_slice(other.size.get(from..).unwrap_or(&[]));
+        self.stream.append(&other.stream, from);
+        self.time_us.append(&other.time_us, from);
+        self.stack.append(&other.stack, from);
+        self.pool.append(&other.pool, from);
+        self.has_pools |= other.has_pools;
+        self.user_metadata.append(&other.user_metadata, from);
+        self.compile_context.append(&other.compile_context, from);
+        self.internal_metadata
+            .append(&other.internal_metadata, from);
+        self.forward_frames.append(&other.forward_frames, from);
+        self.category.append(&other.category, from);
+    }
+
     /// Says that this trace's events carry pool ids (PyTorch 2.12).
     pub fn set_has_pools(&mut self) {
         self.has_pools = true;
@@ -432,5 +467,10 @@ mod tests {
         assert_eq!(events.get(1).size, 7);
         assert_eq!(events.get(99), Event::default());
         assert!(!events.has_times());
+        let mut longer = events.clone();
+        longer.append(&events, 1);
+        assert_eq!(longer.len(), 3);
+        assert_eq!(longer.action_name(2, &strings), "defragment");
+        assert_eq!(longer.get(2), events.get(1));
     }
 }

@@ -2,13 +2,14 @@
 
 use super::notes::Shape;
 use super::{Fault, Machine, Place, RawSnapshot, Value, Word};
+use crate::read::Followed;
 use crate::snapshot::{
     AllocatorSettings, Block, DeviceId, Events, Segments, Snapshot, StringId, Trace, WarningKind,
 };
 
 impl Machine {
     /// The snapshot that the top value is.
-    pub(crate) fn finish(mut self, fence: usize) -> Result<Snapshot, Fault> {
+    pub(crate) fn finish(mut self, fence: usize) -> Result<Followed, Fault> {
         let Some(top) = self.top(fence) else {
             return Err(Fault::malformed("the file ends without a value"));
         };
@@ -80,7 +81,7 @@ impl Machine {
         Err(Fault::no_snapshot(top.kind().to_owned()))
     }
 
-    fn assemble(mut self, raw: RawSnapshot) -> Result<Snapshot, Fault> {
+    fn assemble(mut self, raw: RawSnapshot) -> Result<Followed, Fault> {
         let mut segments = Segments::default();
         self.take_segments(raw.segments, Word::Segments, &mut segments)?;
         for &row in &self.segments_without_device {
@@ -93,8 +94,8 @@ impl Machine {
         }
         self.take_segments(raw.host_segments, Word::HostSegments, &mut segments)?;
 
-        let mut traces = Vec::new();
-        self.take_traces(raw.device_traces, &mut traces)?;
+        let (mut traces, mut lists) = (Vec::new(), Vec::new());
+        self.take_traces(raw.device_traces, &mut traces, &mut lists)?;
         match raw.host_traces {
             Value::Trace(trace) => {
                 let events = self.take_trace(trace)?;
@@ -102,6 +103,7 @@ impl Machine {
                     device: DeviceId::HOST,
                     events,
                 });
+                lists.push(Some(trace as usize));
             }
             Value::EmptyList | Value::None => {}
             _ => self.wrong_type(Shape::Snapshot, Word::HostTraces),
@@ -135,7 +137,7 @@ impl Machine {
         self.features.profiler_categories = seen(self.event_keys, Word::Category);
 
         self.notes.tell(&self.strings, &mut self.warnings);
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             strings: self.strings,
             frames: self.frames,
             stacks: self.stacks,
@@ -148,7 +150,8 @@ impl Machine {
             features: self.features,
             warnings: self.warnings,
             watches: Vec::new(),
-        })
+        };
+        Ok(Followed { snapshot, lists })
     }
 
     /// Adds the segments of a list, with the addresses of blocks that have none (before 2.1)
@@ -190,7 +193,12 @@ impl Machine {
         Ok(())
     }
 
-    fn take_traces(&mut self, value: Value, to: &mut Vec<Trace>) -> Result<(), Fault> {
+    fn take_traces(
+        &mut self,
+        value: Value,
+        to: &mut Vec<Trace>,
+        lists: &mut Vec<Option<usize>>,
+    ) -> Result<(), Fault> {
         let items = match value {
             Value::Node(node) => match self.nodes.list(node) {
                 Some(items) => items.to_vec(),
@@ -211,8 +219,12 @@ impl Machine {
             }
         };
         for (device, &item) in items.iter().enumerate() {
+            let mut list = None;
             let events = match item {
-                Value::Trace(trace) => self.take_trace(trace)?,
+                Value::Trace(trace) => {
+                    list = Some(trace as usize);
+                    self.take_trace(trace)?
+                }
                 Value::EmptyList | Value::None => Events::default(),
                 other => {
                     self.notes
@@ -220,6 +232,7 @@ impl Machine {
                     Events::default()
                 }
             };
+            lists.push(list);
             to.push(Trace {
                 device: DeviceId(i32::try_from(device).unwrap_or(i32::MAX)),
                 events,

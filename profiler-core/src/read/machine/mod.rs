@@ -155,6 +155,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// The lists of trace entries so far. Rows are only ever added at the end of one.
+    pub(crate) fn lists(&self) -> &[Events] {
+        &self.traces
+    }
+
     /// A machine for a file of `file_size` bytes.
     pub(crate) fn new(file_size: usize, max_depth: u32) -> Self {
         Self {

@@ -9,8 +9,8 @@ mod stacks;
 mod text;
 
 use super::machine::{Fault, Machine, Value};
-use super::{Progress, ReadError, ReadOptions, Report};
-use crate::snapshot::{Snapshot, WarningKind};
+use super::{Follow, Followed, Progress, ReadError, ReadOptions};
+use crate::snapshot::WarningKind;
 use ahead::Ahead;
 use opcode as op;
 use source::Source;
@@ -23,8 +23,8 @@ const STEP: usize = 1 << 20;
 pub(super) fn read(
     bytes: &[u8],
     options: &ReadOptions,
-    progress: &mut Report<'_>,
-) -> Result<Snapshot, ReadError> {
+    follow: &mut Follow<'_>,
+) -> Result<Followed, ReadError> {
     let mut reader = Reader {
         source: Source::new(bytes),
         machine: Machine::new(bytes.len(), options.max_depth),
@@ -41,7 +41,7 @@ pub(super) fn read(
         if start >= next_report {
             next_report = start + STEP;
             let (done, total) = (start as u64, bytes.len() as u64);
-            if progress(Progress { done, total }).is_break() {
+            if follow(Progress { done, total }, reader.machine.lists()).is_break() {
                 return Err(ReadError::Cancelled);
             }
         }
@@ -302,7 +302,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Snapshot, ReadError> {
+    fn finish(mut self) -> Result<Followed, ReadError> {
         let end = self.source.at() as u64;
         let rest = self.source.rest();
         // The HTML viewer pads with NULs.
