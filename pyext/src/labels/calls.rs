@@ -8,7 +8,6 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::label::{Label, Phase};
 use super::labeller::Labeller;
-use super::nodes::nodes_of;
 use super::state::{Carrier, Entered};
 
 /// Graph nodes remembered as hooked, at most, between two steps.
@@ -156,31 +155,34 @@ impl Labeller {
         label: &Label,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let tensor = this.tensor.bind(py);
-        nodes_of(value, tensor, &mut |node| {
-            let number = node
-                .call_method0(intern!(py, "_sequence_nr"))?
-                .extract::<i64>()?;
-            if !this.state(|state| state.hooked.insert(number)) {
-                return Ok(());
+        let hang = |node| Self::hang_on(slf, node, label);
+        this.tensors
+            .unseen(py, || this.tensors.nodes_of(value, &mut { hang }))
+    }
+
+    fn hang_on(slf: &Bound<'_, Self>, node: Bound<'_, PyAny>, label: &Label) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let number = node.call_method0(intern!(py, "_sequence_nr"))?;
+        let number = number.extract::<i64>()?;
+        if !this.state(|state| state.hooked.insert(number)) {
+            return Ok(());
+        }
+        let hooks = label.hooks(slf)?;
+        let own = this.state(|state| match &state.carrier {
+            Carrier::Own(carrier) => Some(carrier.clone_ref(py)),
+            Carrier::Unasked | Carrier::Shared => None,
+        });
+        match own {
+            Some(carrier) => {
+                carrier.setattr(py, intern!(py, "_backward_hooks"), hooks)?;
+                node.call_method1(intern!(py, "_register_hook_dict"), (carrier,))?;
             }
-            let hooks = label.hooks(slf)?;
-            let own = this.state(|state| match &state.carrier {
-                Carrier::Own(carrier) => Some(carrier.clone_ref(py)),
-                Carrier::Unasked | Carrier::Shared => None,
-            });
-            match own {
-                Some(carrier) => {
-                    carrier.setattr(py, intern!(py, "_backward_hooks"), hooks)?;
-                    node.call_method1(intern!(py, "_register_hook_dict"), (carrier,))?;
-                }
-                None => {
-                    let shared = this.node_hooks.bind(py);
-                    shared.call_method1(intern!(py, "attach"), (node, hooks))?;
-                }
+            None => {
+                let shared = this.node_hooks.bind(py);
+                shared.call_method1(intern!(py, "attach"), (node, hooks))?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// The backward pass has reached a graph node whose module is labelled `text`.

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::label::Label;
-use super::nodes::nodes_of;
+use super::nodes::Tensors;
 use super::spans::SpanLog;
 use super::state::{self, State};
 
@@ -28,7 +28,7 @@ pub(super) struct Labeller {
     pub(super) owner: Py<PyAny>,
     /// The labels of the modules seen so far, by the module's `id`.
     pub(super) records: Py<PyDict>,
-    pub(super) tensor: Py<PyAny>,
+    pub(super) tensors: Tensors,
     /// `torch._C._current_graph_task_id`, negative outside of a backward pass; None where this
     /// PyTorch does not say.
     graph_task: Option<Py<PyAny>>,
@@ -146,7 +146,7 @@ impl Labeller {
             number: LABELLERS.fetch_add(1, Ordering::Relaxed),
             owner,
             records,
-            tensor: torch.getattr("Tensor")?.unbind(),
+            tensors: Tensors::new(torch)?,
             graph_task: graph_task.map(Bound::unbind),
             compiler: compiler.transpose()?.map(Bound::unbind),
             node_hooks,
@@ -267,7 +267,7 @@ impl Labeller {
     /// The graph nodes that made the tensors in `value`.
     fn nodes<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let mut found = Vec::new();
-        nodes_of(value, self.tensor.bind(value.py()), &mut |node| {
+        self.tensors.nodes_of(value, &mut |node| {
             found.push(node);
             Ok(())
         })?;
