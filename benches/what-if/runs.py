@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn as nn
@@ -320,8 +319,17 @@ def main():
             with open(os.path.join(options.folder, "truth.jsonl"), "a") as truth:
                 truth.write(json.dumps(row) + "\n")
 
-    with ThreadPoolExecutor(len(PROGRAMS) if options.real else 1) as pool:
-        list(pool.map(work, options.programs or list(PROGRAMS)))
+    started = []
+    for name in options.programs or list(PROGRAMS):
+        process = os.fork() if options.real else 0
+        if process:
+            started.append(process)
+            continue
+        work(name)
+        if options.real:
+            os._exit(0)
+    for process in started:
+        os.waitpid(process, 0)
 
 
 main()
