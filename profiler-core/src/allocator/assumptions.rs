@@ -3,6 +3,7 @@
 use super::replay::Recording;
 use super::run::Ending;
 use super::simulate::DeviceSimulation;
+use super::version::TieBreak;
 use super::what_if::{Capacity, WhatIf};
 use crate::snapshot::Snapshot;
 use crate::units;
@@ -65,6 +66,14 @@ pub(super) fn note_assumptions(
         note(format!(
             "Device {device}: memory of private pools (CUDA graphs, MemPool) is given back when \
              the recording gives it back."
+        ));
+    }
+    if recording.rules.tie_break == TieBreak::Address && what_if.conf.is_some() {
+        note(format!(
+            "Device {device}: of free blocks of equal size this PyTorch takes the one at the lowest \
+             address, and it is the driver that chooses where segments lie: they are taken to lie \
+             where the recording has one of the same size. Where other settings take segments of \
+             other sizes, peaks can be some percent off."
         ));
     }
     match simulation.capacity {

@@ -4,6 +4,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::driver::Piece;
 use super::rounding::SizeRules;
 use super::start_state::StartState;
 use crate::snapshot::{Action, DeviceId, Events, Snapshot};
@@ -67,6 +68,8 @@ pub struct Program {
     pub requests: Vec<ProgramRequest>,
     /// What happened.
     pub steps: Vec<TimedStep>,
+    /// The segments that the driver gave, in order.
+    pub segments: Vec<Piece>,
     /// Frees that another stream held up.
     pub late_frees: u64,
     /// Runs of segments given back that were read as `empty_cache()` calls.
@@ -249,8 +252,10 @@ impl<'a> Extraction<'a> {
                 let known = self.segment_pools.binary_search_by_key(&event, |&(e, _)| e);
                 let known = known.ok().and_then(|at| self.segment_pools.get(at));
                 let pool = known.map_or(0, |&(_, pool)| pool);
-                let end = address.saturating_add(events.size(row));
+                let size = events.size(row);
+                let end = address.saturating_add(size);
                 self.ranges.insert(address, (end, pool));
+                self.program.segments.push(Piece { address, size });
             }
             Action::SegmentFree | Action::SegmentUnmap => return self.take_release(events, row),
             Action::Oom => {

@@ -58,6 +58,7 @@ impl<'a> SimulatedRun<'a> {
                 size: segment.size,
             });
         }
+        device.follow(&program.segments);
         let mut allocator = Allocator::new(rules, settings.clone(), device);
         let mut handles = allocator.restore(&program.start);
         handles.resize(program.requests.len(), BlockId::NONE);
