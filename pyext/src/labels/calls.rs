@@ -53,11 +53,10 @@ impl Labeller {
         this.tell(py, Some(&text))?;
         if let Some(parent) = parent {
             // What this module's input came from is reached when its own backward is over.
-            let parent = parent.bind(py).get();
-            Self::hang(slf, inputs.as_any(), parent)?;
-            if let Some(keywords) = keywords {
-                Self::hang(slf, keywords.as_any(), parent)?;
-            }
+            let keywords = keywords.filter(|keywords| !keywords.is_empty());
+            let keywords = keywords.map(|keywords| keywords.as_any());
+            let values = std::iter::once(inputs.as_any()).chain(keywords);
+            Self::hang(slf, values, parent.bind(py).get())?;
         }
         Ok(())
     }
@@ -132,7 +131,7 @@ impl Labeller {
             return Ok(());
         };
         if let (Some(output), Some(module)) = (output, &module) {
-            Self::hang(slf, output, module.bind(py).get())?;
+            Self::hang(slf, [output], module.bind(py).get())?;
         }
         let before = before.map(|text| text.into_bound(py));
         if is_outermost && recomputes {
@@ -148,16 +147,18 @@ impl Labeller {
         this.enter(py, before)
     }
 
-    /// Has `label` told when the backward pass reaches what made the tensors in `value`.
-    pub(super) fn hang(
-        slf: &Bound<'_, Self>,
-        value: &Bound<'_, PyAny>,
+    /// Has `label` told when the backward pass reaches what made the tensors in `values`.
+    pub(super) fn hang<'a, 'py: 'a>(
+        slf: &Bound<'py, Self>,
+        values: impl IntoIterator<Item = &'a Bound<'py, PyAny>>,
         label: &Label,
     ) -> PyResult<()> {
-        let (py, this) = (slf.py(), slf.get());
-        let hang = |node| Self::hang_on(slf, node, label);
-        this.tensors
-            .unseen(py, || this.tensors.nodes_of(value, &mut { hang }))
+        let (py, tensors) = (slf.py(), &slf.get().tensors);
+        tensors.unseen(py, || {
+            let mut hang = |node| Self::hang_on(slf, node, label);
+            let mut values = values.into_iter();
+            values.try_for_each(|value| tensors.nodes_of(value, &mut hang))
+        })
     }
 
     fn hang_on(slf: &Bound<'_, Self>, node: Bound<'_, PyAny>, label: &Label) -> PyResult<()> {
