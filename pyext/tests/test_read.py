@@ -193,7 +193,8 @@ def test_the_shapes_of_a_batch_are_told_in_whatever_it_comes():
     from collections import UserDict
     from dataclasses import dataclass
 
-    from gpumemprof._batches import MAX_SHAPES, shapes
+    from gpumemprof import _batches
+    from gpumemprof._batches import MAX_SHAPES
     from gpumemprof._options import Options
 
     class Tensor:
@@ -205,6 +206,9 @@ def test_the_shapes_of_a_batch_are_told_in_whatever_it_comes():
     class Batch:
         ids: Tensor
         more: object
+
+    def shapes(*arguments):
+        return _batches.words(_batches.found(*arguments))
 
     loop: list = []
     loop.append(loop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import socket
 import sys
 import time
@@ -39,6 +40,34 @@ ENVIRONMENT = (
 COUNTERS = ("allocated_bytes", "reserved_bytes", "active_bytes", "requested_bytes")
 
 
+SECRET = re.compile("token|key|secret|password|passwd|auth|credential", re.IGNORECASE)
+"""In the name of an option: its value is not written."""
+MASK = "***"
+_IN_URL = re.compile(r"(\w://)[^/\s@]+@")
+"""User and password of an address."""
+_IN_QUERY = re.compile(rf"([?&;][^=&\s]*(?:{SECRET.pattern})[^=&\s]*=)[^&#\s]+", re.IGNORECASE)
+"""A secret among an address's parameters."""
+
+
+def masked(arguments: list[str]) -> list[str]:
+    """A command line without its secrets: ``--api-key=***``, ``--password ***``, ``https://***@host``."""
+    out: list[str] = []
+    is_secret = False
+    """Whether the word before was an option whose value is a secret."""
+    for argument in arguments:
+        name, is_assignment, _ = argument.partition("=")
+        is_option = argument.startswith("-")
+        has_secret_name = SECRET.search(name) is not None
+        if is_secret and not is_option:
+            out.append(MASK)
+        elif is_assignment and has_secret_name and "://" not in name:
+            out.append(f"{name}={MASK}")
+        else:
+            out.append(_IN_QUERY.sub(rf"\1{MASK}", _IN_URL.sub(rf"\1{MASK}@", argument)))
+        is_secret = is_option and not is_assignment and has_secret_name
+    return out
+
+
 def describe(torch: Any) -> dict[str, Any]:
     """This process and its devices. Nothing here starts CUDA."""
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
@@ -51,7 +80,7 @@ def describe(torch: Any) -> dict[str, Any]:
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "process": os.getpid(),
-        "argv": sys.argv[:64],
+        "argv": masked(sys.argv[:64]),
         "time_us": time.time_ns() // 1000,
         "environment": environment,
         "devices": devices(torch),
@@ -72,7 +101,7 @@ def devices(torch: Any) -> list[dict[str, Any]]:
         uuid = getattr(properties, "uuid", None)
         if uuid is not None:
             entry["uuid"] = str(uuid)
-        place = [getattr(properties, f"pci_{name}_id", None) for name in ("domain", "bus", "device")]
+        place: list[Any] = [getattr(properties, f"pci_{name}_id", None) for name in ("domain", "bus", "device")]
         if None not in place:
             entry["bus"] = place
             entry["pci_address"] = "{:04x}:{:02x}:{:02x}.0".format(*place)

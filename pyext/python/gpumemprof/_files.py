@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -17,7 +18,10 @@ PREFIX = "gpumemprof: "
 
 
 def say(text: str) -> None:
-    """Prints on standard error; a closed one is no reason to fail."""
+    """Prints on standard error, with the rank where there are several; a closed one is no reason to fail."""
+    ranks = os.environ.get("WORLD_SIZE", "")
+    if ranks.isdigit() and int(ranks) > 1:
+        text = f"rank {rank()}: {text}"
     try:
         print(PREFIX + text, file=sys.stderr, flush=True)
     except (OSError, ValueError, AttributeError):
@@ -48,6 +52,27 @@ def run_folder(out: os.PathLike[str] | str) -> Path:
     raise FileExistsError(str(base))
 
 
+class Folder:
+    """Where this process's files go: a folder of its own under ``out``, made when there is something to write."""
+
+    def __init__(self, out: os.PathLike[str] | str) -> None:
+        self.out = Path(out)
+        self._path: Optional[Path] = None
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+
+    @property
+    def path(self) -> Path:
+        """The folder, which is there from now on."""
+        if self._process != os.getpid():
+            # A forked child has its own.
+            self._process, self._path, self._lock = os.getpid(), None, threading.RLock()
+        with self._lock:
+            if self._path is None:
+                self._path = run_folder(self.out)
+            return self._path
+
+
 def write_whole(path: Path, write: Callable[[Any], None]) -> None:
     """Writes a file under another name and renames it, so that nobody sees half of one. On any
     failure nothing is left behind."""
@@ -55,7 +80,7 @@ def write_whole(path: Path, write: Callable[[Any], None]) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
-        os.chmod(name, 0o666 & ~_umask())
+        os.chmod(name, 0o666 & ~umask())
         os.replace(name, path)
     except BaseException:
         try:
@@ -81,7 +106,8 @@ def sidecar_path(snapshot: Path) -> Path:
     return snapshot.with_suffix(".gpumemprof.json")
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The bits that new files do not get."""
     # Reading the mask means setting it; threads that create files meanwhile would see the other.
     try:
         with open("/proc/self/status", encoding="ascii") as status:

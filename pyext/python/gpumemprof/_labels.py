@@ -14,10 +14,12 @@ import importlib
 import json
 import types
 import weakref
+from threading import get_ident
 from typing import Any, Callable, Optional
 
 from . import _native
 from ._batches import Batches
+from ._cycle import Cycle
 from ._files import say
 from ._names import Names, Record
 from ._nodes import NodeHooks
@@ -64,17 +66,25 @@ class Labels:
         """Whether the program numbers its steps itself."""
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
         self.names = Names()
-        self.batches = Batches(torch)
+        self.batches = Batches(torch, self.names.records)
+        self.cycle = Cycle()
         self.before_optimizer: Optional[Callable[[Any], None]] = None
         self.on_step: Optional[Callable[[int], None]] = None
         self.on_activity: Optional[Callable[[], None]] = None
-        self._step_is_over = False
         self._passes = 0
         """Backward passes since the last forward."""
         self._end = '"step":0}'
         """How every label ends until step or micro-batch change."""
         self._loss_record = Record(None, "(loss)", {})
         """Stands for what lies between the model's outputs and the start of the backward pass."""
+        self._set_metadata = set_metadata
+        self._get_metadata = getattr(torch._C, "_cuda_getMemoryMetadata", None)
+        self._in_backward: set[int] = set()
+        """Threads that wait for a backward pass."""
+        self._failed: set[int] = set()
+        """Threads whose forward pass ran out of memory and has not ended yet."""
+        self._interrupted: dict[int, tuple[str, Optional[str]]] = {}
+        """What threads were in before an optimizer that steps within their backward pass."""
         self._plain: dict[str, Any] = {}
         """`torch.autograd.backward` and `grad` as they were."""
         self._wrappers: dict[str, Any] = {}
@@ -124,9 +134,8 @@ class Labels:
     def current(self) -> dict[str, Any]:
         """What this thread is in, as far as it was told."""
         text = self.native.current
-        get = getattr(self.torch._C, "_cuda_getMemoryMetadata", None)
-        if get is not None and not self.is_joined_by_time and self.native.is_telling:
-            text = get() or text
+        if self._get_metadata is not None and not self.is_joined_by_time and self.native.is_telling:
+            text = self._get_metadata() or text
         try:
             out = json.loads(text)
         except ValueError:
@@ -143,18 +152,23 @@ class Labels:
         """A thread enters a module from outside of any, in a forward pass of its own."""
         if self.on_activity is not None:
             self.on_activity()
-        if self._step_is_over and not self.is_explicit:
+        if self.cycle.is_over and not self.is_explicit:
             self.next_step()
         passes, self._passes = self._passes, 0
-        if passes and not self._step_is_over:
+        if passes and not self.cycle.is_over:
             self.micro_batch += passes
             self._renew()
-        if self.native.is_telling and self.torch.is_grad_enabled():
-            self.batches.note(self.step, self.micro_batch, inputs, keywords)
+        if self._failed:
+            self._failed.discard(get_ident())
+        if self.native.is_telling:
+            self.batches.note(self.step, self.micro_batch, inputs, keywords, self.torch.is_grad_enabled())
 
     def _leave_outermost(self) -> str:
         """The label of what follows: until the backward pass begins it is the loss; without gradients
         there is none, and only the step is known."""
+        if self._failed and get_ident() in self._failed:
+            self._failed.discard(get_ident())
+            return self._text(None)
         return self._loss("forward") if self.torch.is_grad_enabled() else self._text(None)
 
     def _queue_reset(self) -> None:
@@ -186,6 +200,7 @@ class Labels:
                 return plain(tensors, *args, **kwargs)
             finally:
                 if before is not None:
+                    self._in_backward.discard(get_ident())
                     # A penalty on gradients goes on with its loss; after `backward` nothing is known.
                     self.native.set(before if name == "grad" else self._text(None))
 
@@ -197,6 +212,7 @@ class Labels:
         if not self.native.is_telling or self._graph_task() >= 0:
             return None
         before = self.native.current
+        self._in_backward.add(get_ident())
         try:
             self.native.set(self._loss("backward"))
             if self.is_joined_by_time:
@@ -227,6 +243,13 @@ class Labels:
             self.optimizers.add(optimizer)
             if self.before_optimizer is not None:
                 self.before_optimizer(optimizer)
+            is_in_backward = self._graph_task() >= 0
+            if self.cycle.note(optimizer, is_in_backward) and not self.is_explicit:
+                self.next_step()
+            if is_in_backward:
+                # The pass goes on afterwards, in a label that the native half told.
+                told = self._get_metadata() if self._set_metadata is not None and self._get_metadata else None
+                self._interrupted[get_ident()] = (self.native.current, told)
             self.native.set(self._text("optimizer"))
         except Exception as problem:  # Ours must not become the program's.
             self._give_up(problem)
@@ -235,8 +258,14 @@ class Labels:
         if self._is_compiling():
             return
         try:
-            self._step_is_over = True
-            if self.is_explicit:
+            before = self._interrupted.pop(get_ident(), None) if self._interrupted else None
+            if before is not None:
+                current, told = before
+                self.native.set(current)
+                if told and self._set_metadata is not None and self.native.is_telling:
+                    self._set_metadata(told)
+                return
+            if self.is_explicit or not self.cycle.is_over:
                 self.native.set(self._text(None))
                 return
             # What comes now belongs to the next step, whose number its first forward makes current.
@@ -244,12 +273,30 @@ class Labels:
         except Exception as problem:  # Ours must not become the program's.
             self._give_up(problem)
 
+    # Out-of-memory errors
+
+    def thread_of_error(self, is_python_thread: bool) -> Optional[int]:
+        """Whose work fails in the calling thread: in one of autograd's own it is that of the thread that waits
+        for the backward pass, if it is the only one."""
+        if is_python_thread:
+            return get_ident()
+        waiting = list(self._in_backward)
+        return waiting[0] if len(waiting) == 1 else None
+
+    def note_failure(self, thread: Optional[int]) -> None:
+        """What ``thread`` does has failed, and may be tried again."""
+        if thread == get_ident() and self.native.is_inside:
+            self._failed.add(get_ident())
+        known = self.batches.threads.get(thread) if thread is not None else None
+        if known is not None and known.is_training:
+            self.batches.forget_attempt()
+
     def next_step(self, step: Optional[int] = None) -> None:
         """A new step begins."""
         self.step = self.step + 1 if step is None else step
         self.micro_batch = 0
         self._passes = 0
-        self._step_is_over = False
+        self.cycle.begin()
         self._renew()
         self.native.forget_nodes()
         if not self.native.is_inside:

@@ -53,6 +53,8 @@ class Names:
     def add_root(self, model: Any) -> None:
         """Names every module of ``model``."""
         prefix = ""
+        # A loss module that is made for every step would make this list as long as the training.
+        self.roots[:] = [root for root in self.roots if root() is not None]
         known = [root() for root in self.roots]
         if any(root is not None for root in known):
             inside = {id(module) for module in model.modules()}

@@ -1,7 +1,7 @@
 """After an out-of-memory error: a snapshot while all is alive, ten lines, a report.
 
-The user's exception is never replaced, hidden or held up by more than the budget. Whatever goes
-wrong here ends in one line of warning.
+The user's exception is never replaced, hidden or held up by more than the budget and the time that
+taking the snapshot itself needs. Whatever goes wrong here ends in one line of warning.
 """
 
 from __future__ import annotations
@@ -11,20 +11,29 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from ._files import say
-from ._snapshot import Snapshot, oom_messages, read
+from ._capture import Capture
+from ._files import say, sidecar_path
+from ._snapshot import oom_messages, read
 from ._snapshot import size_text as _size
+from ._summary import device_total, of_message, summary, surroundings, where
 
 if TYPE_CHECKING:
     from ._recorder import Recorder
 
 MOST_DUMPS = 3
-"""Snapshots within ``PER_SECONDS``; further errors are only counted."""
+"""Snapshots within ``PER_SECONDS``; further errors are only counted, and reported if they are not caught."""
 PER_SECONDS = 600.0
+LEAST_BETWEEN_S = 30.0
+"""After that many, the next snapshot takes the place of one that the program recovered from, if it comes this
+much later."""
+SAID_AT = frozenset([2, 10, 100, 1_000, 10_000, 100_000, 1_000_000])
+"""Counts of errors without a snapshot that are worth a line."""
+MOST_KEYS = 10_000
+MOST_CAUSES = 32
+"""Exceptions looked at behind one."""
 
 _targets: list[OomWatch] = []
 """Who the observer tells. PyTorch's observers cannot be detached, so one is attached for good and
@@ -38,6 +47,22 @@ def _observe(device: int, requested: int, total: int, free: int) -> None:
         watch.on_oom(device, requested, total, free)
 
 
+class Seen:
+    """An error that the observer was told of."""
+
+    def __init__(self, oom: dict[str, Any], thread: Optional[int], time_s: float) -> None:
+        self.oom = oom
+        self.thread = thread
+        """Whose work failed; None where that is not known."""
+        self.time_s = time_s
+        self.batches: list[dict[str, Any]] = []
+        """The micro-batches until then."""
+        self.is_tried = False
+        """Whether a snapshot was taken, or could not be."""
+        self.capture: Optional[Capture] = None
+        self.outcome = "unknown"
+
+
 class OomWatch:
     """Watches one process for out-of-memory errors."""
 
@@ -45,14 +70,14 @@ class OomWatch:
         self.recorder = recorder
         self.process = os.getpid()
         self.count = 0
-        self.is_exceptional = False
-        """Whether an uncaught out-of-memory error ends the process."""
         self._busy = threading.local()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._keys: dict[tuple[Any, ...], int] = {}
-        self._times: deque[float] = deque()
-        self._last: Optional[tuple[Path, dict[str, Any]]] = None
-        self._last_time = 0.0
+        self._dumped: list[Seen] = []
+        self._open: dict[Optional[int], list[Seen]] = {}
+        """Errors of which nobody knows yet what became of them, by thread; the newest last."""
+        self._told_of: Optional[tuple[int, int, str]] = None
+        """The exception that was reported last. Not itself: it would keep alive what its frames hold."""
         self._excepthook: Any = None
         self._thread_hook: Any = None
 
@@ -84,6 +109,13 @@ class OomWatch:
             sys.excepthook = self._excepthook
         if threading.excepthook == self._on_thread_exception:
             threading.excepthook = self._thread_hook
+        self.process = -1
+
+    def after_fork(self) -> None:
+        """In a forked child: what its parent saw is not the child's."""
+        self.process = os.getpid()
+        self._lock = threading.RLock()
+        self._open, self._dumped = {}, []
 
     # What the observer sees
 
@@ -106,99 +138,127 @@ class OomWatch:
             for frame in traceback.extract_stack()
             if not _is_ours(frame)
         ][-32:]
-        key = (device, requested, tuple(stack[-3:]))
-        with self._lock:
-            self.count += 1
-            self._last_time = started
-            self._keys[key] = self._keys.get(key, 0) + 1
-            is_new = self._keys[key] == 1
-            while self._times and started - self._times[0] > PER_SECONDS:
-                self._times.popleft()
-            takes = is_new and len(self._times) < MOST_DUMPS
-            if takes:
-                self._times.append(started)
-            if len(self._keys) > 10_000:
-                self._keys.clear()
-        if not takes:
-            if is_new or self._keys.get(key, 0) in (2, 10, 100, 1000):
-                say(f"out of memory again ({self.count} times so far); no further snapshot of it")
-            return
         oom = {
             "device": device,
             "driver_request_bytes": requested,
             "device_total_bytes": total,
             "device_free_bytes": free,
             "time_us": time.time_ns() // 1000,
-            "count": self.count,
             "python_stack": list(reversed(stack)),
             "outcome": "unknown",
         }
-        recorder = self.recorder
-        path, sidecar = recorder.take(f"oom-{self.count}", oom=oom)
-        self._last = (path, oom)
-        self._explain(path, sidecar, device, total, started)
+        labels, thread = self.recorder.labels, _own_thread()
+        is_python_thread = thread is not None
+        if labels is not None:
+            thread = labels.thread_of_error(is_python_thread)
+            current = oom["current"] = labels.current()
+            # In a batch's making, nothing has gone into a model yet.
+            if current.get("phase") in ("forward", "backward", "optimizer") or labels.native.is_inside:
+                oom["inputs"] = labels.batches.current(thread, labels.native.is_inside)
+        seen = Seen(oom, thread, started)
+        if labels is not None:
+            seen.batches = labels.batches.document()
+        key = (device, requested, tuple(stack[-3:]))
+        with self._lock:
+            self.count += 1
+            oom["count"] = self.count
+            if len(self._keys) > MOST_KEYS:
+                self._keys.clear()
+            is_new = key not in self._keys
+            self._keys[key] = self._keys.get(key, 0) + 1
+            takes = is_new and self._has_room(started)
+            mine = self._open.setdefault(thread, [])
+            # One without a snapshot has nothing to be settled.
+            mine[:] = [one for one in mine if one.is_tried][-MOST_DUMPS:] + [seen]
+        try:
+            if takes:
+                self._dump(seen, f"oom-{self.count}", started)
+            elif self.count in SAID_AT:
+                say(f"out of memory again ({self.count} times so far); no further snapshot of it")
+        finally:
+            if labels is not None:
+                labels.note_failure(thread)
 
-    def _explain(self, path: Path, sidecar: dict[str, Any], device: int, total: int, started: float) -> None:
-        """The ten lines and the report, within the budget; what is late goes on by itself."""
-        done, finished = threading.Event(), threading.Event()
-        lines: list[str] = []
-        whole = _device_total(sidecar, device, total)
-
-        def work() -> None:
-            snapshot = None
-            try:
-                snapshot = read(path)
-                lines.extend(summary(snapshot, sidecar, device, whole))
-            except Exception as problem:
-                lines.append(f"no summary: {type(problem).__name__}: {problem}")
-            done.set()
-            if snapshot is not None and self.recorder.options.report:
+    def _has_room(self, now: float) -> bool:
+        """Whether another snapshot may be written. It may take the place of one that came to nothing."""
+        self._dumped = [one for one in self._dumped if now - one.time_s <= PER_SECONDS]
+        if len(self._dumped) < MOST_DUMPS:
+            return True
+        old = next((one for one in self._dumped if one.outcome == "recovered" and one.capture is not None), None)
+        if old is None or now - self._dumped[-1].time_s < LEAST_BETWEEN_S:
+            return False
+        self._dumped.remove(old)
+        assert old.capture is not None
+        if old.capture.is_written.is_set():
+            path = old.capture.path
+            for file in (path, sidecar_path(path), _report_path(path)):
                 try:
-                    say(
-                        f"report: {snapshot.report(path.with_name('report-' + path.stem + '.html'), device_total=whole)}"
-                    )
-                except Exception as problem:
-                    say(f"no report: {type(problem).__name__}: {problem}")
-            finished.set()
+                    file.unlink()
+                except OSError:
+                    pass
+            if path in self.recorder.snapshots:
+                self.recorder.snapshots.remove(path)
+            say(f"{path.name}, which the program recovered from, gives way to a new snapshot")
+        return True
 
-        left = self.recorder.options.oom_budget_s - (time.monotonic() - started)
-        worker = threading.Thread(target=work, name="gpumemprof-oom", daemon=True)
-        worker.start()
-        if not done.wait(max(left, 0.0)):
-            say(f"out of memory; snapshot in {path}; the analysis takes too long to wait for: gpumemprof report {path}")
-            return
-        for line in lines[:9]:
-            say(line)
-        left = self.recorder.options.oom_budget_s - (time.monotonic() - started)
-        if not finished.wait(max(left, 0.0)):
-            say(f"the report takes too long to wait for: gpumemprof report {path}")
+    def _dump(self, seen: Seen, name: str, started: float) -> Capture:
+        """Takes the snapshot here; writes and explains it in another thread, within the budget."""
+        budget = self.recorder.options.oom_budget_s
+        seen.is_tried = True
+        # Before the snapshot, which a failure must not make again and again.
+        self._dumped.append(seen)
+        capture = seen.capture = self.recorder.capture(name, timeout_s=budget, oom=seen.oom)
+        if "current" in seen.oom:
+            capture.document.update(current=seen.oom["current"], batches=seen.batches)
+        Explanation(self.recorder, capture).run(max(budget - (time.monotonic() - started), 0.0))
+        return capture
 
     # What becomes of it
 
     def note_activity(self) -> None:
-        """A forward pass begins: the last error was recovered from."""
-        last = self._last
-        if last is None:
+        """A forward pass begins in this thread: the last errors of its work were recovered from."""
+        if not self._open:
             return
-        self._last = None
-        self._settle(last, "recovered")
+        thread = threading.get_ident()
+        labels = self.recorder.labels
+        is_alone = labels is not None and set(labels.batches.threads) <= {thread}
+        for key in (thread, None) if is_alone else (thread,):
+            for seen in self._open.pop(key, []):
+                self._settle(seen, "recovered")
 
-    def at_exit(self) -> None:
-        """The process ends."""
-        last, self._last = self._last, None
-        if last is not None:
-            self._settle(last, "raised" if self.is_exceptional else "recovered")
+    def newest_path(self) -> Optional[Path]:
+        """Where the snapshot of the newest error is, of which nobody knows yet what becomes of it."""
+        found = [one for seen in self._open.values() for one in seen if one.capture is not None]
+        newest = max(found, key=lambda one: one.time_s, default=None)
+        return newest.capture.path if newest is not None and newest.capture is not None else None
 
-    def _settle(self, last: tuple[Path, dict[str, Any]], outcome: str) -> None:
-        path, oom = last
+    def at_exit(self, ending: str = "the program") -> None:
+        """The recording ends, with ``ending``: what was not raised to the top until now was caught."""
+        left = sorted((one for seen in self._open.values() for one in seen), key=lambda one: one.time_s)
+        self._open = {}
+        for seen in left:
+            self._settle(seen, "caught", ending if seen is left[-1] else None)
+
+    def _settle(self, seen: Seen, outcome: str, ending: Optional[str] = None) -> None:
+        seen.outcome = outcome
         try:
-            self.recorder.update_sidecar(path, oom={**oom, "outcome": outcome, "count": self.count})
-            if outcome == "recovered":
-                say(f"the program recovered from the out-of-memory error of {path.name}")
+            name = None
+            if seen.capture is not None:
+                seen.capture.update(oom={**seen.oom, "outcome": outcome, "count": self.count})
+                name = seen.capture.path.name if seen.capture.problem is None else None
+            if outcome == "recovered" and name is not None:
+                say(f"the program recovered from the out-of-memory error of {name}")
+            elif outcome == "caught" and ending is not None:
+                if name is not None:
+                    say(f"the out-of-memory error of {name} was caught; {ending} ended")
+                elif not seen.is_tried:
+                    say(f"an out-of-memory error without a snapshot was caught; {ending} ended")
+                    for line in _known(seen.oom):
+                        say(line)
         except Exception as problem:
-            say(f"{path.name}: {type(problem).__name__}: {problem}")
+            say(f"what became of the out-of-memory error: {type(problem).__name__}: {problem}")
 
-    # Errors that the observer does not see
+    # Errors as exceptions
 
     def _on_exception(self, kind: Any, value: Any, trace: Any) -> None:
         self.on_uncaught(value)
@@ -208,125 +268,173 @@ class OomWatch:
         self.on_uncaught(arguments.exc_value)
         self._thread_hook(arguments)
 
-    def on_uncaught(self, value: Any) -> None:
-        """An exception goes up to the top. If it is an out-of-memory error that the observer was
-        not told of (NCCL, cuBLAS, a rejected request), it is reported from what is known."""
+    def on_uncaught(self, value: Any) -> Optional[Path]:
+        """An exception goes up to the top. If it is an out-of-memory error, or was raised because of one, that
+        one was not recovered from; and if there is no snapshot of it, as of errors that the observer is not told
+        of (NCCL, cuBLAS, a rejected request), it is reported now from what is known. Returns where its snapshot
+        is."""
         try:
-            messages = oom_messages(str(value)) if value is not None else []
-            if not messages or os.getpid() != self.process:
-                return
-            self.is_exceptional = True
-            if self._last is not None or (self.count and messages[0]["class"] != "outside_allocator"):
-                return
-            if not self.recorder.is_active:
-                return
-            message = messages[0]
-            oom = {"message": str(value)[:4000], "from_message": message, "outcome": "raised"}
-            path, sidecar = self.recorder.take("oom-exception", oom=oom)
-            say(f"{message['backend']} out of memory: {message['title']}; PyTorch's observer was not told of it")
-            for line in surroundings(sidecar)[:6]:
-                say(line)
-            say(f"snapshot (taken at the exception): {path}")
+            causes = oom_causes(value)
+            if not causes or os.getpid() != self.process:
+                return None
+            cause, message = causes[0]
+            text = str(cause)
+            told_of = (id(cause), self.count, text)
+            if self._told_of == told_of:
+                return None
+            self._told_of = told_of
+            return self._raised(causes, text, message)
         except Exception as problem:
             say(f"no out-of-memory report: {type(problem).__name__}: {problem}")
+        return None
+
+    def _raised(
+        self, causes: list[tuple[BaseException, dict[str, Any]]], text: str, message: dict[str, Any]
+    ) -> Optional[Path]:
+        started = time.monotonic()
+        is_of_allocator = message["class"] != "outside_allocator"
+        known: list[Seen] = []
+        if is_of_allocator:
+            thread = threading.get_ident()
+            known = self._open.pop(thread if self._open.get(thread) else None, [])
+        for seen in known[: -len(causes)]:
+            self._settle(seen, "caught")
+        for seen in known[-len(causes) :]:
+            self._settle(seen, "raised")
+        newest = known[-1] if known else None
+        if newest is not None and newest.is_tried:
+            return newest.capture.path if newest.capture is not None else None
+        of_exception = {"message": text[:4000], "from_message": message, "outcome": "raised"}
+        if newest is None:
+            newest = Seen({"device": message["device"]}, None, started)
+        newest.oom.update(of_exception)
+        if not (self.recorder.is_active and self.recorder.has_cuda):
+            for line in [*of_message(message), *where(newest.oom)]:
+                say(line)
+            if not self.recorder.is_active:
+                say("nothing was recorded, so there is no snapshot of it")
+            return None
+        if "driver_request_bytes" in newest.oom:
+            return self._dump(newest, "oom-exception", started).path
+        taken = self.recorder.capture("oom-exception", timeout_s=self.recorder.options.oom_budget_s, oom=newest.oom)
+        Explanation(self.recorder, taken, message, self.count > 0 and is_of_allocator).run(
+            max(self.recorder.options.oom_budget_s - (time.monotonic() - started), 0.0)
+        )
+        return taken.path
+
+
+class Explanation:
+    """Writes a snapshot, then explains it: by itself, however long that takes."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        capture: Capture,
+        message: Optional[dict[str, Any]] = None,
+        was_seen: bool = False,
+    ) -> None:
+        self._recorder = recorder
+        self._capture = capture
+        self._message = message
+        """What the error itself says, where that is all that is known of it."""
+        self._was_seen = was_seen
+        """Whether the observer may have been told of it."""
+        self._lines: list[str] = []
+        self._is_told, self._is_done = threading.Event(), threading.Event()
+
+    def run(self, budget_s: float) -> None:
+        """Starts it, and waits for as long as there is time."""
+        until = time.monotonic() + budget_s
+        path = self._capture.path
+        threading.Thread(target=self._work, name="gpumemprof-oom", daemon=True).start()
+        if not self._is_told.wait(budget_s):
+            what = "the analysis" if self._capture.is_written.is_set() else "the snapshot"
+            say(f"out of memory; {what} takes too long to wait for, and goes on: gpumemprof report {path}")
+            return
+        for line in self._lines[:9]:
+            say(line)
+        if not self._is_done.wait(max(until - time.monotonic(), 0.0)):
+            say(f"the report takes too long to wait for: gpumemprof report {path}")
+
+    def _work(self) -> None:
+        # All that is raised here ends here, also what ends a program: somebody waits.
+        path, sidecar = self._capture.path, self._capture.document
+        snapshot = None
+        try:
+            self._capture.write()
+        except BaseException as problem:
+            self._lines.append(f"no out-of-memory report: {type(problem).__name__}: {problem}")
+            self._is_told.set()
+            self._is_done.set()
+            return
+        whole = None
+        try:
+            if self._message is not None:
+                self._lines += self._of_message(self._message, sidecar)
+            else:
+                oom = sidecar["oom"]
+                whole = device_total(sidecar, oom["device"], oom["device_total_bytes"])
+                snapshot = read(path)
+                self._lines += summary(snapshot, sidecar, oom["device"], whole)
+        except BaseException as problem:
+            self._lines.append(f"no summary: {type(problem).__name__}: {problem}; snapshot: {path}")
+        self._is_told.set()
+        if snapshot is not None and self._recorder.options.report:
+            try:
+                say(f"report: {snapshot.report(_report_path(path), device_total=whole)}")
+            except BaseException as problem:
+                say(f"no report: {type(problem).__name__}: {problem}")
+        self._is_done.set()
+
+    def _of_message(self, message: dict[str, Any], sidecar: dict[str, Any]) -> list[str]:
+        lines = of_message(message)
+        if not self._was_seen:
+            lines[0] += "; PyTorch's observer was not told of it"
+        return [*lines, *surroundings(sidecar)[:5], f"snapshot (taken at the exception): {self._capture.path}"]
+
+
+def oom_causes(value: Any) -> list[tuple[BaseException, dict[str, Any]]]:
+    """The out-of-memory errors among an exception and what it was raised from or in the handling of, each with
+    what its message says; the outermost first."""
+    found: list[tuple[BaseException, dict[str, Any]]] = []
+    pending: list[Any] = [value]
+    seen: set[int] = set()
+    while pending and len(seen) < MOST_CAUSES:
+        one = pending.pop(0)
+        # What ends a program on purpose was not raised by the error that was being handled.
+        if not isinstance(one, Exception) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        text = str(one)[:100_000]
+        messages = oom_messages(text)
+        if messages:
+            found.append((one, messages[0]))
+        elif type(one).__name__ == "OutOfMemoryError":
+            # In words that are not known: they are told as they are.
+            words = " ".join(text.split())[:300]
+            found.append((one, {"class": "unread", "title": words, "backend": "CUDA", "device": None}))
+        pending += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
+    return found
+
+
+def _known(oom: dict[str, Any]) -> list[str]:
+    """What was seen of an error that got no snapshot."""
+    asked = f"{_size(oom['driver_request_bytes'])} asked of the driver, {_size(oom['device_free_bytes'])} free"
+    return [f"out of memory on device {oom['device']}: {asked}", *where(oom)]
+
+
+def _report_path(snapshot: Path) -> Path:
+    return snapshot.with_name(f"report-{snapshot.stem}.html")
+
+
+def _own_thread() -> Optional[int]:
+    """This thread's identity; None if it is none of Python's own, as autograd's are."""
+    this = threading.get_ident()
+    for thread in threading.enumerate():
+        if thread.ident == this and not isinstance(thread, threading._DummyThread):
+            return this
+    return None
 
 
 def _is_ours(frame: traceback.FrameSummary) -> bool:
     return os.path.dirname(os.path.abspath(frame.filename)) == os.path.dirname(os.path.abspath(__file__))
-
-
-def summary(snapshot: Snapshot, sidecar: dict[str, Any], device: int, total: Optional[int]) -> list[str]:
-    """At most nine lines on an out-of-memory error; the report's place is the tenth."""
-    lines: list[str] = []
-    ooms = [oom for oom in snapshot.ooms(device_total=total) if oom["device"] == device]
-    if ooms:
-        oom = ooms[-1]
-        evidence = oom["evidence"]
-        lines.append(
-            f"out of memory on device {device}: asked for {_size(evidence['requested_bytes'])}, "
-            f"driver had {_size(evidence['device_free_bytes'])} free; {oom['title']}"
-        )
-    else:
-        lines.append(
-            f"out of memory on device {device}: {_size(sidecar['oom']['driver_request_bytes'])} asked of the driver"
-        )
-        lines.append("the failed request is not in the history (recording was off, or has been on only since)")
-    stack = sidecar["oom"]["python_stack"]
-    own = next((frame for frame in stack if not _is_library(frame)), None)
-    if stack:
-        lines.append(f"by {stack[0]}" + (f", called from {own}" if own and own != stack[0] else ""))
-    current = sidecar.get("current", {})
-    known = [f"{key} {current[key]}" for key in ("module", "phase", "step", "micro_batch") if key in current]
-    if sidecar.get("batches"):
-        known.append(f"inputs {' '.join(sidecar['batches'][-1]['inputs']) or 'not told'}")
-    if known:
-        lines.append("in " + ", ".join(known))
-    grown = _growth(sidecar.get("batches", []), device)
-    if grown:
-        lines.append(grown)
-    at = "oom" if ooms else "end"
-    layers = snapshot.peak("layer", at=at, device=device)
-    most = [f"{group.name} {_size(group.requested_bytes)}" for group in layers.groups[:10]]
-    if most:
-        lines.append("layers that hold the most: " + ", ".join(most))
-    categories = snapshot.peak("category", at=at, device=device)
-    parts = [f"{group.name} {_size(group.requested_bytes)}" for group in categories.groups[:6]]
-    if parts:
-        lines.append("by category: " + ", ".join(parts))
-    outside = surroundings(sidecar, device)[:2]
-    if outside:
-        lines.append("; ".join(outside))
-    if ooms and ooms[-1]["advice"]:
-        best = ooms[-1]["advice"][0]
-        setting = f" (export {best['setting']})" if best.get("setting") else ""
-        lines.append(f"advice: {best['title']}{setting}")
-    lines = lines[:8]
-    lines.append(f"snapshot: {snapshot.path}")
-    return lines
-
-
-def _is_library(frame: str) -> bool:
-    return "site-packages" in frame or "dist-packages" in frame or frame.startswith("<")
-
-
-def _growth(batches: list[dict[str, Any]], device: int) -> Optional[str]:
-    """What this step began with that the one before did not."""
-    steps = [batch for batch in batches if str(device) in batch["allocated_bytes"]]
-    if len(steps) < 2:
-        return None
-    before, now = steps[-2], steps[-1]
-    held, holds = before["allocated_bytes"][str(device)], now["allocated_bytes"][str(device)]
-    changes = []
-    if before["inputs"] != now["inputs"]:
-        changes.append(f"inputs were {' '.join(before['inputs']) or 'not told'}")
-    if held != holds:
-        changes.append(f"{_size(holds)} allocated at its start, {_size(held)} at the one before")
-    return f"since step {before['step']}: " + "; ".join(changes) if changes else None
-
-
-def _device_total(sidecar: dict[str, Any], device: int, observed: int) -> Optional[int]:
-    """The device's whole memory. What the observer says may be the memory fraction's limit."""
-    for entry in sidecar["run"]["devices"]:
-        if entry["device"] == device:
-            return int(entry["total_bytes"])
-    return observed or None
-
-
-def surroundings(sidecar: dict[str, Any], device: Optional[int] = None) -> list[str]:
-    """What lies outside PyTorch, as sentences."""
-    lines = []
-    for entry in sidecar.get("outside_pytorch", []):
-        if device is not None and entry["device"] != device:
-            continue
-        if entry["process_outside_bytes"] is not None:
-            lines.append(
-                f"outside PyTorch, in this process: {_size(entry['process_outside_bytes'])} (context, libraries, NCCL)"
-            )
-        others = [one for one in entry["others"] or [] if one["used_bytes"]]
-        if others:
-            named = ", ".join(
-                f"process {one['process']}{' (' + one['name'] + ')' if one.get('name') else ''} {_size(one['used_bytes'])}"
-                for one in others[:4]
-            )
-            lines.append(f"other processes on the device: {named}")
-    return lines

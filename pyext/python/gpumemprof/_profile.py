@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from . import _recorder
+from ._files import Folder, say
 from ._native import RecordingError
+from ._oom import oom_causes
 from ._options import Options
 from ._recorder import Recorder
 from ._schedule import Schedule
@@ -41,8 +43,8 @@ def enable(
     nothing.
 
     ``out``: where this process's folder goes, made when there is something to write.
-    ``max_entries``: events kept, the newest, at about 2 KB of host memory each. ``stacks``:
-    ``"python"``, or ``"all"`` for C++ too at about twice the time per allocation. ``schedule``:
+    ``max_entries``: events kept, the newest, at 0.3 to 6 KB of host memory each, by the depth of the
+    stacks. ``stacks``: ``"python"``, or ``"all"`` for C++ too at about twice the time per allocation. ``schedule``:
     which steps. ``labels``: whether allocations get module, phase and step. ``on_oom``: whether
     out-of-memory errors are watched for. ``oom_budget_s``: how long such an error may be held up
     before it goes on its way. ``sample_hz``: how often NVML is asked; 0 never. ``signal``: one that
@@ -67,6 +69,7 @@ def disable() -> None:
     if recorder is not None:
         recorder.stop()
         _recorder.set_current(None)
+    _recorder.watch_exceptions(None)
 
 
 def dump(name: str = "snapshot") -> Path:
@@ -91,38 +94,79 @@ class Profile:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._options = recorder.options
         self._is_ours = False
+        self._is_inside = False
+        self._was_explicit = False
+        self._outer: Optional[Folder] = None
+        """Where the borrowed recording's snapshots go otherwise."""
+        self._folder: Optional[Folder] = None
+        self._earlier: set[Path] = set()
+        self._snapshots: Optional[list[Path]] = None
+        """Those written while it was borrowed."""
         self._path: Optional[Path] = None
         self._snapshot: Optional[Snapshot] = None
 
     def __enter__(self) -> Profile:
         active = _recorder.current()
         if active is not None:
-            # Enabled before: that recording goes on, and this one borrows it.
-            if active.labels is not None and self._recorder.model is not None:
-                active.labels.add_root(self._recorder.model)
-            self._recorder = active
+            self._borrow(active)
         elif self._recorder.start():
             self._is_ours = True
             _recorder.set_current(self._recorder)
+        self._is_inside = True
+        self._earlier = set(self._recorder.snapshots)
         labels = self._recorder.labels
         if labels is not None and self.is_recording:
-            labels.next_step(0)
+            self._was_explicit = labels.is_explicit
+            # In a recording that goes on, two steps must not have one number.
+            labels.next_step(None if labels.step or labels.batches.threads else 0)
         return self
+
+    def _borrow(self, active: Recorder) -> None:
+        """Enabled before: that recording goes on, and this profile's snapshots go to its own folder."""
+        mine, self._recorder = self._recorder, active
+        if active.labels is not None and mine.model is not None:
+            active.labels.add_root(mine.model)
+        for optimizer in mine.optimizers:
+            active.expect(optimizer)
+        ignored = [
+            name
+            for name in self._options.changed()
+            if name != "out" and getattr(self._options, name) != getattr(active.options, name)
+        ]
+        if ignored:
+            say(
+                "the recording that enable() began goes on, so these options of the profile have no effect: "
+                + ", ".join(ignored)
+            )
+        if "out" in self._options.changed():
+            self._outer, active.place = active.place, Folder(self._options.out)
+            self._folder = active.place
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
         recorder = self._recorder
+        if not self._is_inside:
+            return
+        self._is_inside = False
         try:
-            if value is not None and recorder.watch is not None:
-                recorder.watch.on_uncaught(value)
-            if self.is_recording and recorder.is_recording:
+            if value is not None and recorder.watch is not None and oom_causes(value):
+                # It has its own snapshot: taken while all was alive.
+                self._path = recorder.watch.on_uncaught(value) if self._is_ours else recorder.watch.newest_path()
+            elif self.is_recording and recorder.is_recording:
                 self._path = recorder.dump()
         except Exception as problem:
-            if value is None:
-                raise
-            _recorder.say(f"no snapshot at the end of the profile: {type(problem).__name__}: {problem}")
+            say(f"no snapshot at the end of the profile: {type(problem).__name__}: {problem}")
         finally:
-            if self._is_ours:
+            if self._outer is not None:
+                recorder.place, self._outer = self._outer, None
+            if recorder.labels is not None:
+                recorder.labels.is_explicit = self._was_explicit
+            if not self._is_ours:
+                self._snapshots = list(recorder.snapshots)
+            else:
+                if recorder.watch is not None:
+                    recorder.watch.at_exit("the profile")
                 recorder.stop()
                 _recorder.set_current(None)
 
@@ -147,12 +191,13 @@ class Profile:
     @property
     def folder(self) -> Path:
         """This process's folder."""
-        return self._recorder.folder
+        return (self._folder or self._recorder.place).path
 
     @property
     def snapshots(self) -> list[Path]:
         """The snapshots written so far."""
-        return list(self._recorder.snapshots)
+        found = self._recorder.snapshots if self._snapshots is None else self._snapshots
+        return [path for path in found if path not in self._earlier]
 
     def step(self, step: Optional[int] = None) -> None:
         """Ends a training step; the next one has the next number, or ``step``."""
@@ -167,9 +212,9 @@ class Profile:
 
     def snapshot(self) -> Snapshot:
         """What was recorded: the whole, after the end; until now, before it."""
-        if self.is_recording and self._recorder.is_recording:
+        if self._is_inside and self.is_recording and self._recorder.is_recording:
             return read(self._recorder.dump())
-        path = self._path or (self._recorder.snapshots[-1] if self._recorder.snapshots else None)
+        path = self._path or (self.snapshots[-1] if self.snapshots else None)
         if path is None:
             why = "; ".join(self.problems) or "the profile was never entered"
             raise RecordingError(f"nothing was recorded: {why}")

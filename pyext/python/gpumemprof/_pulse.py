@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
 from . import _native
-from ._files import rank, say, write_json
+from ._files import rank, read_json, say, write_json
 from ._options import address_and_port
 
 INTERVAL_S = 0.5
@@ -26,6 +26,8 @@ LEAST_INTERVAL_S = 0.05
 """Steps shorter than this do not each read the counters."""
 MOST_LOOKS = 36_000
 """Five hours at two a second; after that the oldest go. One is about 200 bytes."""
+HALF_WRITTEN_S = 60.0
+"""A file that is being written takes milliseconds; one this old was left by a process that was killed."""
 
 COLUMNS = (
     "time_us",
@@ -70,7 +72,9 @@ class Pulse:
         """Starts the thread. Where no file can be written, nobody is told; the rest works."""
         self._identity = json.loads(_native.identity_json())
         try:
-            self.path = _folder(Path(self._identity["pulse_folder"])) / f"{self.process}.json"
+            folder = _folder(Path(self._identity["pulse_folder"]))
+            self.path = folder / f"{self.process}.json"
+            remove_dead(folder, self._identity["namespace"])
         except OSError:
             self.path = None
         self._thread = threading.Thread(target=self._run, name="gpumemprof-pulse", daemon=True)
@@ -193,6 +197,42 @@ def _folder(path: Path) -> Path:
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or path.is_symlink()):
         raise PermissionError(str(path))
     return path
+
+
+def remove_dead(folder: Path, namespace: Optional[str]) -> None:
+    """Removes the files of processes that were killed: what they left of a write, and their signs of life.
+    Only of this machine's own: another namespace's processes (a container's) cannot be seen from here."""
+    with os.scandir(folder) as found:
+        names = sorted(entry.name for entry in found if entry.is_file(follow_symlinks=False))[:10_000]
+    for name in names:
+        path = folder / name
+        try:
+            if name.startswith("."):
+                is_dead = time.time() - path.stat().st_mtime > HALF_WRITTEN_S
+            else:
+                pulse = read_json(path)
+                is_dead = (
+                    isinstance(pulse, dict)
+                    and namespace is not None
+                    and pulse.get("namespace") == namespace
+                    and isinstance(pulse.get("start_ticks"), int)
+                    and _start_ticks(pulse.get("process")) != pulse["start_ticks"]
+                )
+            if is_dead:
+                path.unlink()
+        except OSError:
+            continue
+
+
+def _start_ticks(process: Any) -> Optional[int]:
+    """When a process started (field 22 of ``/proc/PID/stat``, proc(5)); None for one that has ended."""
+    try:
+        stat = Path(f"/proc/{int(process)}/stat").read_text(errors="replace")
+        # The second field is the program's name in parentheses, and may hold both.
+        fields = stat.rpartition(")")[2].split()
+        return None if fields[0] in ("Z", "X") else int(fields[19])
+    except (OSError, ValueError, IndexError, TypeError):
+        return None
 
 
 def serve_metrics(where: Optional[Union[int, str]]) -> Optional[_native.Metrics]:

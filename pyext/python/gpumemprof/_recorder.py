@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import atexit
-import json
+import functools
 import os
 import signal as signals
 import threading
+import time
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional
 
 from . import _native, _torch
-from ._context import describe, devices, outside_pytorch
-from ._files import rank, read_json, run_folder, say, sidecar_path, write_json, write_snapshot
+from ._capture import Capture
+from ._context import devices
+from ._files import Folder, say
 from ._labels import Labels
 from ._oom import OomWatch
-from ._options import Options
+from ._options import Options, signal_number
 from ._poll import poll
 from ._pulse import Pulse, serve_metrics
 from ._schedule import Schedule
-from ._walk import Walker
+from ._walk import Walker, Walks
 
-SCHEMA = "gpumemprof.sidecar/1"
+EXIT_WAIT_S = 20.0
+"""How long the end of the process waits for a snapshot that is still being written."""
 
 
 class Recorder:
@@ -29,7 +32,8 @@ class Recorder:
 
     def __init__(self, options: Options, model: Any = None, optimizer: Any = None) -> None:
         self.options = options
-        self.out = Path(options.out)
+        self.place = Folder(options.out)
+        """Where snapshots go."""
         self.schedule = options.schedule or Schedule()
         self.model = model
         self.optimizers = _as_list(optimizer)
@@ -48,7 +52,7 @@ class Recorder:
         """Whether somebody had started PyTorch's recording before us."""
         self.snapshots: list[Path] = []
         self.problems: list[str] = []
-        self._folder: Optional[Path] = None
+        self._unwritten: dict[Path, Capture] = {}
         self._old_handler: Any = None
         self._signal_number: Optional[int] = None
         self._lock = threading.RLock()
@@ -60,14 +64,17 @@ class Recorder:
         self.found = found = _torch.support()
         if not found.can_record:
             for sentence in found.missing:
-                self._complain(f"not recording: {sentence}")
+                self.complain(f"not recording: {sentence}")
+            if found.has_device and self.options.on_oom:
+                # An error's message says something too.
+                watch_exceptions(self)
             return False
         if self.options.labels:
             self.labels = Labels(found.torch, found.set_metadata, self.model, span_capacity=self.options.max_entries)
             self.labels.before_optimizer = self._before_optimizer
             self.labels.on_step = self._on_step
             for optimizer in self.optimizers:
-                self.labels.optimizers.add(optimizer)
+                self.expect(optimizer)
             self.walker = Walker(found.torch)
             self.labels.attach()
         if self.options.on_oom:
@@ -81,6 +88,12 @@ class Recorder:
         # needs no context, and a process that forks must not have one.
         found.torch.cuda._lazy_call(self._on_cuda)
         return True
+
+    def expect(self, optimizer: Any) -> None:
+        """``optimizer`` belongs to the training."""
+        if self.labels is not None:
+            self.labels.optimizers.add(optimizer)
+            self.labels.cycle.expect([optimizer])
 
     def _on_cuda(self) -> None:
         """CUDA has started. Must not raise: the program's first use of CUDA would."""
@@ -107,7 +120,7 @@ class Recorder:
             if self.options.sample_hz > 0:
                 self.sampler = _native.Sampler(interval_s=1.0 / self.options.sample_hz)
         except Exception as problem:
-            self._complain(f"recording is incomplete: {type(problem).__name__}: {problem}")
+            self.complain(f"recording is incomplete: {type(problem).__name__}: {problem}")
 
     def after_fork(self) -> None:
         """In a forked child: its own recording if CUDA had not started, else none."""
@@ -117,10 +130,12 @@ class Recorder:
                 self.labels.detach_silently()
             return
         self.process = os.getpid()
-        self._folder = None
+        # Another thread of the parent may have held it.
+        self._lock = threading.RLock()
+        self._unwritten = {}
         self.snapshots = []
         if self.watch is not None:
-            self.watch.process = os.getpid()
+            self.watch.after_fork()
 
     def stop(self) -> None:
         """Stops what was started here; recording that was on before stays on."""
@@ -169,15 +184,21 @@ class Recorder:
         return None if self.labels is None else self.labels.step
 
     def _on_step(self, step: int) -> None:
-        if self.pulse is not None:
-            self.pulse.look(force=False)
-        if self.schedule.is_always:
-            return
-        if self.schedule.includes(step):
-            self._start_history()
-        elif self.is_recording:
-            self.dump(f"step-{step - 1}")
-            self._stop_history()
+        """Never raises: a step of the program must not fail for us."""
+        try:
+            if self.pulse is not None:
+                self.pulse.look(force=False)
+            if self.schedule.is_always:
+                return
+            if self.schedule.includes(step):
+                self._start_history()
+            elif self.is_recording:
+                try:
+                    self.dump(f"step-{step - 1}")
+                finally:
+                    self._stop_history()
+        except Exception as problem:
+            self.complain(f"no snapshot of the steps until {step - 1}: {type(problem).__name__}: {problem}")
 
     def _models(self) -> list[Any]:
         return [] if self.labels is None else self.labels.names.models()
@@ -187,98 +208,61 @@ class Recorder:
 
     # Snapshots
 
-    @property
-    def folder(self) -> Path:
-        """This process's folder; made when first needed."""
-        with self._lock:
-            if self._folder is None:
-                self._folder = run_folder(self.out)
-            return self._folder
-
     def dump(self, name: str = "snapshot", **extra: Any) -> Path:
         """Writes a snapshot with its sidecar. Returns where."""
-        path, _ = self.take(name, **extra)
-        return path
+        taken = self.capture(name, **extra)
+        taken.write()
+        return taken.path
 
-    def take(self, name: str, **extra: Any) -> tuple[Path, dict[str, Any]]:
-        """Writes a snapshot with its sidecar, and returns the sidecar too."""
+    def capture(self, name: str, *, timeout_s: float = -1, **extra: Any) -> Capture:
+        """Takes a snapshot, to be written. ``timeout_s``: how long to wait for another thread that takes one;
+        without end by default."""
         if self.found is None or not self.has_cuda:
             raise _native.RecordingError("CUDA has not started in this process, so there is nothing to write")
-        with self._lock:
+        if not self._lock.acquire(timeout=timeout_s):
+            raise _native.RecordingError(f"another thread has been taking a snapshot for {timeout_s:.0f} s")
+        try:
             path = self._free_name(name)
-            document = self.sidecar(**extra)
-            snapshot = self.found.torch.cuda.memory._snapshot()
-            self._check_times(snapshot, document)
-            write_snapshot(path, snapshot)
-            write_json(sidecar_path(path), document)
-            self.snapshots.append(path)
-            return path, document
+            taken = Capture(self, path, **extra)
+            self._unwritten[path] = taken
+            return taken
+        finally:
+            self._lock.release()
 
-    def _check_times(self, snapshot: dict[str, Any], document: dict[str, Any]) -> None:
-        """Without times in the events nothing can be joined by them, and the sidecar says so."""
-        event = next((trace[0] for trace in snapshot.get("device_traces", []) if trace), None)
-        if event is None or "time_us" in event or "spans" not in document:
-            return
-        del document["spans"], document["labels"]
-        document["recording"]["labels"] = "none"
-        sentence = (
-            "events have no time in this PyTorch (they came with 2.2), so modules and phases cannot be "
-            "joined to them: layers are read from the stacks, and backward passes have none"
-        )
-        if sentence not in document["recording"]["missing"]:
-            document["recording"]["missing"].append(sentence)
-            self._complain(sentence)
+    def release(self, taken: Capture) -> None:
+        """``taken`` was written, or could not be."""
+        self._unwritten.pop(taken.path, None)
+        if taken.problem is None:
+            self.snapshots.append(taken.path)
+
+    def finish_writing(self, timeout_s: float) -> None:
+        """The process ends: waits for what is being written, and leaves nothing half-written."""
+        until = time.monotonic() + timeout_s
+        for taken in list(self._unwritten.values()):
+            if taken.is_written.wait(max(until - time.monotonic(), 0)):
+                continue
+            say(f"the program ends before {taken.path.name} is written")
+            for half in taken.path.parent.glob(f".{taken.path.stem}.*"):
+                try:
+                    half.unlink()
+                except OSError:
+                    pass
+
+    def walks_now(self) -> Optional[Walks]:
+        """Looks at all tensors, and what was seen of them before."""
+        if self.walker is None:
+            return None
+        self.walker.walk(self._models(), self._all_optimizers(), now=True)
+        return self.walker.frozen()
 
     def _free_name(self, name: str) -> Path:
-        path = self.folder / f"{name}.pickle"
+        folder = self.place.path
+        path = folder / f"{name}.pickle"
         again = 1
-        while path.exists():
+        while path.exists() or path in self._unwritten:
             again += 1
-            path = self.folder / f"{name}-{again}.pickle"
+            path = folder / f"{name}-{again}.pickle"
         return path
-
-    def sidecar(self, **extra: Any) -> dict[str, Any]:
-        """What is known besides the snapshot that is about to be taken."""
-        assert self.found is not None
-        torch = self.found.torch
-        document: dict[str, Any] = {"schema": SCHEMA, "run": describe(torch), "rank": rank()}
-        document["recording"] = {
-            "max_entries": self.options.max_entries,
-            "stacks": self.options.stacks,
-            "skip_actions": self.options.skipped,
-            "started_by_user": self.was_recording,
-            "labels": "none" if self.labels is None else "spans" if self.labels.is_joined_by_time else "metadata",
-            "missing": self.found.missing,
-        }
-        if self.labels is not None:
-            document["step"] = self.labels.step
-            document["current"] = self.labels.current()
-            document["batches"] = self.labels.batches.document()
-            spans = self.labels.native.spans()
-            if spans is not None:
-                document["labels"], document["spans"] = spans
-        if self.walker is not None:
-            self.walker.walk(self._models(), self._all_optimizers(), now=True)
-            document.update(self.walker.document())
-        if self.pulse is not None:
-            self.pulse.look()
-        if self.sampler is not None:
-            document["samples"] = json.loads(self.sampler.series_json())
-            # Asked now: the newest of the series is of another moment than the counters.
-            document["outside_pytorch"] = outside_pytorch(document["run"]["devices"])
-        if self.pulse is not None:
-            self.pulse.look()
-            document["counters"] = self.pulse.document()
-        document.update(extra)
-        return document
-
-    def update_sidecar(self, snapshot: Path, **changes: Any) -> None:
-        """Adds to a sidecar written before."""
-        path = sidecar_path(snapshot)
-        document = read_json(path)
-        if isinstance(document, dict):
-            document.update(changes)
-            write_json(path, document)
 
     def devices(self) -> list[dict[str, Any]]:
         """The devices with their counters now."""
@@ -297,7 +281,7 @@ class Recorder:
             return
         number = signal_number(self.options.signal)
         if threading.current_thread() is not threading.main_thread():
-            self._complain("signals can be handled from the main thread only: none will dump")
+            self.complain("signals can be handled from the main thread only: none will dump")
             return
         self._old_handler = signals.signal(number, self._on_signal)
         self._signal_number = number
@@ -318,22 +302,27 @@ class Recorder:
         if callable(old):
             old(number, frame)
 
-    def _complain(self, sentence: str) -> None:
+    def complain(self, sentence: str) -> None:
+        """Says what does not work, and keeps it; the same sentence is said once in a process."""
         self.problems.append(sentence)
-        say(sentence)
+        if (os.getpid(), sentence) not in _said:
+            _said.add((os.getpid(), sentence))
+            say(sentence)
 
 
-def signal_number(name: Union[int, str]) -> int:
-    """The number of ``USR1``, ``SIGUSR1`` or ``10``."""
-    if isinstance(name, int):
-        return name
-    if name.isdigit():
-        return int(name)
-    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
-    found = getattr(signals, full, None)
-    if found is None:
-        raise ValueError(f"no signal is called {name!r}: expected one as USR1 or SIGUSR1")
-    return int(found)
+def watch_exceptions(recorder: Optional[Recorder]) -> None:
+    """Where nothing can be recorded: watches exceptions for ``recorder``, once in a process. None: no more."""
+    global _exceptions
+    if _exceptions is not None and (recorder is None or _exceptions.process != os.getpid()):
+        _exceptions.detach()
+        _exceptions = None
+    if recorder is not None and _exceptions is None:
+        _exceptions = OomWatch(recorder)
+        _exceptions.attach()
+
+
+_exceptions: Optional[OomWatch] = None
+_said: set[tuple[int, str]] = set()
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -363,14 +352,15 @@ def _at_exit() -> None:
     recorder = current()
     if recorder is None:
         return
-    try:
-        if recorder.watch is not None:
-            recorder.watch.at_exit()
-        for hook in list(exit_hooks):
-            hook(recorder)
-        recorder.stop()
-    except Exception as problem:
-        say(f"at exit: {type(problem).__name__}: {problem}")
+    work: list[Callable[[], None]] = [functools.partial(hook, recorder) for hook in exit_hooks]
+    if recorder.watch is not None:
+        work.insert(0, recorder.watch.at_exit)
+    work.append(functools.partial(recorder.finish_writing, EXIT_WAIT_S))
+    for one in [*work, recorder.stop]:
+        try:
+            one()
+        except Exception as problem:
+            say(f"at exit: {type(problem).__name__}: {problem}")
 
 
 exit_hooks: list[Callable[[Recorder], None]] = []

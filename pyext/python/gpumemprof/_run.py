@@ -16,7 +16,6 @@ from typing import Any
 
 from ._files import say
 from ._options import Options
-from ._recorder import signal_number
 from ._schedule import Schedule
 
 VARIABLE = "GPUMEMPROF_RUN"
@@ -29,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of ``run``."""
     out = argparse.ArgumentParser(
         prog="gpumemprof run",
-        usage="gpumemprof run [options] train.py [arguments ...]\n       gpumemprof run [options] -- torchrun --nproc-per-node 8 train.py ...",
+        usage="gpumemprof run [options] train.py [arguments ...]\n       gpumemprof run [options] -m module [arguments ...]\n       gpumemprof run [options] -- torchrun --nproc-per-node 8 train.py ...",
         description="Records a program, its children and its ranks; each gets its own folder.",
     )
     out.add_argument("--out", "-o", default=Options.out, help="where the folders go (default: %(default)s)")
@@ -38,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=Options.max_entries,
         metavar="N",
-        help="events kept, the newest (default: %(default)s, at about 2 KB of host memory each)",
+        help="events kept, the newest (default: %(default)s, at 0.3 to 6 KB of host memory each, by the stacks' depth)",
     )
     out.add_argument(
         "--stacks",
@@ -74,6 +73,13 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--no-report", action="store_true", help="no HTML report after an out-of-memory error")
     out.add_argument("--no-exit-snapshot", action="store_true", help="no snapshot when the program ends")
     out.add_argument(
+        "-m",
+        dest="module",
+        nargs=argparse.REMAINDER,
+        metavar="module",
+        help="a module to run as Python's -m does, with its arguments",
+    )
+    out.add_argument(
         "command",
         nargs=argparse.REMAINDER,
         metavar="train.py | -- command",
@@ -86,39 +92,36 @@ def main(arguments: list[str]) -> int:
     """Replaces this process by the program; returns an exit code only if that fails."""
     parse = parser()
     options = parse.parse_args(arguments)
-    command: list[str] = options.command
+    command: list[str] = ["-m", *options.module] if options.module else options.command
     is_script = command[:1] != ["--"]
     if not is_script:
         command = command[1:]
     if not command:
         parse.error("no program given")
+    given = {
+        "out": os.path.abspath(options.out),
+        "max_entries": options.max_entries,
+        "stacks": options.stacks,
+        "signal": options.signal,
+        "oom_budget_s": options.oom_budget,
+        "sample_hz": options.sample_hz,
+        "labels": not options.no_labels,
+        "prometheus": options.prometheus,
+        "skip_actions": "lean" if options.lean else None,
+        "report": not options.no_report,
+    }
     try:
+        # Refused here, not in each of the program's processes.
+        Options.of(given)
         if options.steps:
             Schedule.parse(options.steps)
-        if options.signal:
-            signal_number(options.signal)
     except ValueError as problem:
         parse.error(str(problem))
     if is_script:
         # A file ending in .py, or -m module: run by this interpreter.
         command = [sys.executable, *command]
-    environment = prepared(
-        dict(os.environ),
-        {
-            "out": os.path.abspath(options.out),
-            "max_entries": options.max_entries,
-            "stacks": options.stacks,
-            "steps": options.steps,
-            "signal": options.signal,
-            "oom_budget_s": options.oom_budget,
-            "sample_hz": options.sample_hz,
-            "labels": not options.no_labels,
-            "prometheus": options.prometheus,
-            "skip_actions": "lean" if options.lean else None,
-            "report": not options.no_report,
-            "exit_snapshot": not options.no_exit_snapshot,
-        },
-    )
+    given.update(steps=options.steps, exit_snapshot=not options.no_exit_snapshot)
+    environment = prepared(dict(os.environ), given)
     program = shutil.which(command[0])
     if program is None:
         say(f"cannot find {command[0]!r}; a Python script is given without --, any other command after it")

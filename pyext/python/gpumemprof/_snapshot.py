@@ -77,7 +77,8 @@ class Breakdown:
 
     def to_pandas(self) -> pandas.DataFrame:
         """The groups as a data frame."""
-        return _pandas().DataFrame([vars(group) for group in self.groups])
+        out: pandas.DataFrame = _pandas().DataFrame([vars(group) for group in self.groups])
+        return out
 
     def __str__(self) -> str:
         lines = [f"device {self.device}, {self.at}: {size_text(self.requested_bytes)} by {self.by}"]
@@ -112,9 +113,10 @@ class Snapshot:
 
     def stats(self) -> dict[str, Any]:
         """Peaks, totals and counts of every device, as ``gpumemprof stats --json``."""
-        return json.loads(self._raw.stats_json())
+        out: dict[str, Any] = json.loads(self._raw.stats_json())
+        return out
 
-    def peak(self, by: str = "layer", *, at: str = "peak", device: Optional[int] = None) -> Breakdown:
+    def peak(self, by: str = "layer", *, at: Union[int, str] = "peak", device: Optional[int] = None) -> Breakdown:
         """Who holds the memory at a moment.
 
         ``by``: layer, category, stack, function, file, line, metadata, annotation, stream, pool,
@@ -130,16 +132,19 @@ class Snapshot:
 
         ``device_total`` in bytes lets the verdict tell what lies outside PyTorch.
         """
-        return json.loads(self._raw.oom_json(device_total))["ooms"]
+        out: list[dict[str, Any]] = json.loads(self._raw.oom_json(device_total))["ooms"]
+        return out
 
-    def allocations(self, *, live_at: Optional[str] = None, device: Optional[int] = None) -> dict[str, list[Any]]:
+    def allocations(
+        self, *, live_at: Optional[Union[int, str]] = None, device: Optional[int] = None
+    ) -> dict[str, list[Any]]:
         """Single allocations as columns: all, or those live at a moment."""
         return self._raw.columns(device, None if live_at is None else str(live_at))
 
-    def to_pandas(self, *, live_at: Optional[str] = None, device: Optional[int] = None) -> pandas.DataFrame:
+    def to_pandas(self, *, live_at: Optional[Union[int, str]] = None, device: Optional[int] = None) -> pandas.DataFrame:
         """Single allocations as a data frame (needs pandas): all, or those live at a moment."""
         columns = self.allocations(live_at=live_at, device=device)
-        frame = _pandas().DataFrame(columns)
+        frame: pandas.DataFrame = _pandas().DataFrame(columns)
         for name in ("alloc_event", "free_event", "step"):
             frame[name] = frame[name].astype("Int64")
         for name in ("layer", "layer_evidence", "category", "category_evidence", "phase"):
@@ -182,7 +187,8 @@ def read(path: PathLike) -> Snapshot:
 def oom_messages(text: str) -> list[dict[str, Any]]:
     """Every out-of-memory message in ``text`` (a log, an exception's string) with its figures in
     bytes and the verdict that they allow."""
-    return json.loads(_native.oom_messages_json(text))
+    out: list[dict[str, Any]] = json.loads(_native.oom_messages_json(text))
+    return out
 
 
 def _pandas() -> Any:

@@ -16,6 +16,8 @@ class Support:
 
     torch: Any
     can_record: bool = False
+    has_device: bool = False
+    """Whether there is a CUDA device, recorded or not."""
     set_metadata: Optional[Any] = None
     """``torch._C._cuda_setMemoryMetadata`` (PyTorch 2.10), or None."""
     get_metadata: Optional[Any] = None
@@ -43,10 +45,12 @@ def support() -> Support:
             f"this PyTorch ({torch.__version__}) is built for {built}: it has no CUDA caching "
             "allocator whose history could be recorded"
         )
+        out.has_device = bool(torch.version.cuda) and _has_device(torch)
         return out
     if not _has_device(torch):
         out.missing.append("no CUDA device is available to this process (torch.cuda.is_available() is False)")
         return out
+    out.has_device = True
     backend = _backend(torch)
     if backend not in ("native", None):
         out.missing.append(
@@ -146,7 +150,7 @@ def compiling_check(torch: Any) -> Callable[[], bool]:
         (getattr(torch, "compiler", None), "is_compiling"),
         (getattr(torch, "_dynamo", None), "is_compiling"),
     ):
-        found = getattr(holder, name, None)
+        found: Optional[Callable[[], bool]] = getattr(holder, name, None)
         if found is not None:
             return found
     return lambda: False

@@ -8,10 +8,29 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter, methodcaller
 from typing import Any, Optional
 
-MAX_TENSORS = 1 << 20
-"""Entries kept, at most; later ones are left out and counted."""
+MAX_TENSORS = 1 << 18
+"""Entries kept, at most, some 200 bytes each: those of the newest walks. What one walk finds beyond is left
+out and counted."""
+MAX_ROWS = 1 << 21
+"""Rows of all different walks together, 8 bytes each: the oldest walks go."""
 MAX_WALKS = 10_000
 """Walks kept: the newest."""
+
+MAX_OPTIMIZERS = 20_000
+"""Whose gradients are remembered: an optimizer for each parameter is not unusual."""
+
+Entry = tuple[int, int, str, str]
+"""A storage: device, address, category and name."""
+
+
+class Rows:
+    """What a walk found, as rows of the entries; walks that found the same share it."""
+
+    __slots__ = ("rows", "uses")
+
+    def __init__(self, rows: tuple[int, ...]) -> None:
+        self.rows = rows
+        self.uses = 0
 
 
 class Walker:
@@ -20,13 +39,14 @@ class Walker:
     def __init__(self, torch: Any) -> None:
         self.torch = torch
         self.left_out = 0
-        self._entries: dict[tuple[int, int, str, str], int] = {}
-        self._modules: list[str] = []
-        self._sets: dict[tuple[int, ...], tuple[int, ...]] = {}
-        self._walks: deque[tuple[Optional[int], tuple[int, ...]]] = deque(maxlen=MAX_WALKS)
+        self._entries: dict[Entry, int] = {}
+        self._sets: dict[tuple[int, ...], Rows] = {}
+        self._rows = 0
+        """Rows of all sets together."""
+        self._walks: deque[tuple[Optional[int], Rows]] = deque()
         self._names: dict[int, str] = {}
         self._root_name = ""
-        self._last_gradients: dict[int, tuple[list[int], tuple[int, ...]]] = {}
+        self._last_gradients: dict[int, tuple[list[int], Rows]] = {}
 
     def walk(self, models: Iterable[Any], optimizers: Iterable[Any], *, now: bool) -> None:
         """Looks at everything. ``now``: the snapshot is being taken, so no time is needed."""
@@ -41,8 +61,8 @@ class Walker:
         # In a steady state each step's gradients are where the last step's were.
         addresses = _addresses(parameters)
         known = self._last_gradients.get(id(optimizer))
-        if known is not None and addresses is not None and known[0] == addresses:
-            self._walks.append(((start + time.time_ns()) // 2000, known[1]))
+        if known is not None and addresses is not None and known[0] == addresses and known[1].uses:
+            self._append((start + time.time_ns()) // 2000, known[1])
             return
         gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
         names = self._names
@@ -53,26 +73,59 @@ class Walker:
         # first of the optimizer.
         rows = self._keep(found, (start + time.time_ns()) // 2000)
         if addresses is not None:
+            if len(self._last_gradients) > MAX_OPTIMIZERS:
+                self._last_gradients.clear()
             self._last_gradients[id(optimizer)] = (addresses, rows)
 
-    def _keep(self, found: list[tuple[int, int, str, str]], time_us: Optional[int]) -> tuple[int, ...]:
-        rows = []
-        for entry in found:
-            row = self._entries.get(entry)
-            if row is None:
-                if len(self._entries) >= MAX_TENSORS:
-                    self.left_out += 1
-                    continue
-                row = self._entries[entry] = len(self._entries)
-            rows.append(row)
-        rows_tuple = tuple(rows)
-        rows_tuple = self._sets.setdefault(rows_tuple, rows_tuple)
+    def _keep(self, found: list[Entry], time_us: Optional[int]) -> Rows:
+        if len(found) > MAX_TENSORS:
+            self.left_out += len(found) - MAX_TENSORS
+            found = found[:MAX_TENSORS]
+        if len(self._entries) + len(found) > MAX_TENSORS:
+            self._make_room(MAX_TENSORS - len(found))
+        entries = self._entries
+        rows = tuple([entries.setdefault(entry, len(entries)) for entry in found])
         if time_us is None:
-            self._walks = deque((walk for walk in self._walks if walk[0] is not None), maxlen=MAX_WALKS)
-        self._walks.append((time_us, rows_tuple))
-        return rows_tuple
+            # Of the moment of an earlier snapshot, whose sidecar is written.
+            for walk in [walk for walk in self._walks if walk[0] is None]:
+                self._walks.remove(walk)
+                self._release(walk[1])
+        kept = self._sets.get(rows)
+        if kept is None:
+            kept = self._sets[rows] = Rows(rows)
+            self._rows += len(rows)
+        self._append(time_us, kept)
+        return kept
 
-    def _merge(self, tensors: Iterable[tuple[Any, str, str]]) -> list[tuple[int, int, str, str]]:
+    def _append(self, time_us: Optional[int], rows: Rows) -> None:
+        rows.uses += 1
+        self._walks.append((time_us, rows))
+        while len(self._walks) > MAX_WALKS or (self._rows > MAX_ROWS and len(self._walks) > 1):
+            self._release(self._walks.popleft()[1])
+
+    def _release(self, rows: Rows) -> None:
+        rows.uses -= 1
+        if rows.uses == 0:
+            del self._sets[rows.rows]
+            self._rows -= len(rows.rows)
+
+    def _make_room(self, most: int) -> None:
+        """Forgets entries that no walk has, and the oldest walks, until half of ``most`` are left."""
+        while True:
+            used = sorted({row for rows in self._sets for row in rows})
+            if len(used) <= most // 2 or not self._walks:
+                break
+            for _ in range((len(self._walks) + 1) // 2):
+                self._release(self._walks.popleft()[1])
+        entries = list(self._entries)
+        places = {row: at for at, row in enumerate(used)}
+        self._entries = {entries[row]: at for at, row in enumerate(used)}
+        self._sets = {}
+        for rows in {id(rows): rows for _, rows in self._walks}.values():
+            rows.rows = tuple([places[row] for row in rows.rows])
+            self._sets[rows.rows] = rows
+
+    def _merge(self, tensors: Iterable[tuple[Any, str, str]]) -> list[Entry]:
         """One entry per storage: views into one bucket share it, and what their names share."""
         merged: dict[tuple[int, int], tuple[str, str]] = {}
         for tensor, category, name in tensors:
@@ -121,24 +174,52 @@ class Walker:
                 for key, tensor in _tensors(self.torch, state):
                     yield tensor, "optimizer_state", f"{name}.{key}" if name else key
 
-    def document(self) -> dict[str, Any]:
-        """The keys ``tensors`` and ``walks`` of a sidecar."""
-        tensors = []
-        for device, address, category, name in self._entries:
-            parts = name.split(".")
-            cut = -2 if category == "optimizer_state" else -1
-            tensors.append(
-                {
-                    "device": device,
-                    "address": address,
-                    "category": category,
-                    # What the model itself owns is labelled as its own operations are: by its class.
-                    "module": ".".join(parts[:cut]) or (self._root_name if name else ""),
-                    "name": name,
-                }
-            )
-        walks = [{"time_us": time_us, "tensors": list(rows)} for time_us, rows in self._walks]
-        return {"tensors": tensors, "walks": walks}
+    def frozen(self) -> Walks:
+        """What is known now, to be written later while the program goes on."""
+        walks = [(time_us, rows.rows) for time_us, rows in self._walks]
+        return Walks(list(self._entries), walks, self._root_name)
+
+
+class Walks:
+    """Walks as they were when the snapshot was taken."""
+
+    def __init__(
+        self, entries: list[Entry], walks: list[tuple[Optional[int], tuple[int, ...]]], root_name: str
+    ) -> None:
+        self._entries = entries
+        self._walks = walks
+        self._root_name = root_name
+
+    def document(self, oldest_us: Optional[int] = None) -> dict[str, Any]:
+        """The keys ``tensors``, ``tensor_sets`` and ``walks`` of a sidecar. Of the walks before
+        ``oldest_us``, the time of the snapshot's oldest event, only the newest says anything about it."""
+        walks = self._walks
+        if oldest_us is not None:
+            before = [at for at, (time_us, _) in enumerate(walks) if time_us is not None and time_us < oldest_us]
+            unused = set(before[:-1])
+            walks = [walk for at, walk in enumerate(walks) if at not in unused]
+        numbers: dict[tuple[int, ...], int] = {}
+        looks = [{"time_us": time_us, "set": numbers.setdefault(rows, len(numbers))} for time_us, rows in walks]
+        used = sorted({row for rows in numbers for row in rows})
+        places = {row: at for at, row in enumerate(used)}
+        return {
+            "tensors": [self._tensor(self._entries[row]) for row in used],
+            "tensor_sets": [[places[row] for row in rows] for rows in numbers],
+            "walks": looks,
+        }
+
+    def _tensor(self, entry: Entry) -> dict[str, Any]:
+        device, address, category, name = entry
+        parts = name.split(".")
+        cut = -2 if category == "optimizer_state" else -1
+        return {
+            "device": device,
+            "address": address,
+            "category": category,
+            # What the model itself owns is labelled as its own operations are: by its class.
+            "module": ".".join(parts[:cut]) or (self._root_name if name else ""),
+            "name": name,
+        }
 
 
 _gradient_of, _address_of = attrgetter("grad"), methodcaller("data_ptr")

@@ -26,12 +26,11 @@ if mode == "full":
     # Files end here, as on a full disk: Python ignores the signal, and the write fails.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
 if mode == "inside":
-    take = gpumemprof._recorder.Recorder.take
 
     def failing(*arguments, **keywords):
         torch.empty(8 << 30, device="cuda")
 
-    gpumemprof._recorder.Recorder.take = failing
+    gpumemprof._recorder.Recorder.capture = failing
 if mode == "rejected":
     torch.cuda.set_per_process_memory_fraction(0.25)
 if mode in ("raise", "full", "inside", "budget", "rejected"):
