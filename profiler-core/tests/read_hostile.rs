@@ -7,7 +7,10 @@ mod common;
 use common::both::read_both_ways;
 use common::encode;
 use common::tree::Tree;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use profiler_core::read::{Progress, ReadError, ReadOptions, read, read_bytes};
+use std::io::Write;
 use std::ops::ControlFlow;
 
 /// A small snapshot of the newest version.
@@ -364,19 +367,19 @@ fn billion_laughs() {
 
 #[test]
 fn unpacking_is_capped() {
-    use std::io::Write as _;
-    let zeros = vec![0_u8; 4 << 20];
+    // As the beginning of a pickle, so that only the cap ends it.
+    let marks = vec![b'('; 4 << 20];
     let mut packed = Vec::new();
-    let mut encoder = flate2::write::GzEncoder::new(&mut packed, flate2::Compression::best());
-    encoder.write_all(&zeros).unwrap();
+    let mut encoder = GzEncoder::new(&mut packed, Compression::best());
+    encoder.write_all(&marks).unwrap();
     encoder.finish().unwrap();
     let mut options = ReadOptions::default();
     options.max_unpack_ratio = 10;
     options.max_unpack_extra = 1 << 20;
     let mut go_on = |_: Progress| ControlFlow::Continue(());
-    let xz = common::xz(&zeros);
+    let xz = common::xz(&marks);
     let level = ruzstd::encoding::CompressionLevel::Fastest;
-    let zstd = ruzstd::encoding::compress_to_vec(&zeros[..], level);
+    let zstd = ruzstd::encoding::compress_to_vec(&marks[..], level);
     for bytes in [&packed, &zstd, &xz] {
         match read_bytes(bytes, &options, &mut go_on) {
             Err(ReadError::UnpacksTooLarge { .. }) => {}
@@ -391,12 +394,49 @@ fn unpacking_is_capped() {
     // Packed again and again.
     let mut nested = SMALL.to_vec();
     for _ in 0..5 {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&nested).unwrap();
         nested = encoder.finish().unwrap();
     }
     let told = error(&nested).to_string();
     assert!(told.contains("more than 4 containers"), "{told}");
+}
+
+/// A bomb in a bomb: each layer's growth alone would be allowed, together they are not.
+#[test]
+fn layers_share_one_cap() {
+    let gzip = |fill: &mut dyn FnMut(&mut dyn Write)| {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        fill(&mut packed);
+        packed.finish().unwrap()
+    };
+    let twice = |start: &[u8], byte: u8| {
+        let inner = gzip(&mut |out| {
+            out.write_all(start).unwrap();
+            let block = vec![byte; 1 << 20];
+            for _ in 0..512 {
+                out.write_all(&block).unwrap();
+            }
+        });
+        gzip(&mut |out| out.write_all(&inner).unwrap())
+    };
+    // 512 MiB in a few kilobytes. Of the kind of a pickle, so that only the cap ends it.
+    let bomb = twice(b"\x80\x04", b'.');
+    assert!(bomb.len() < 64 << 10, "{}", bomb.len());
+    let limit = bomb.len() as u64 * 1_032 + (64 << 20);
+    match error(&bomb) {
+        ReadError::UnpacksTooLarge { limit: found, .. } => assert_eq!(found, limit),
+        other => panic!("{other}"),
+    }
+    // Of no kind: known by its first bytes, long before the cap.
+    let mut calls = 0;
+    let bomb = twice(b"", 0);
+    let read = read_bytes(&bomb, &ReadOptions::default(), &mut |_| {
+        calls += 1;
+        ControlFlow::Continue(())
+    });
+    assert!(matches!(read, Err(ReadError::NotASnapshot { .. })));
+    assert!(calls < 10, "{calls}");
 }
 
 #[test]

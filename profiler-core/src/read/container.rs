@@ -1,22 +1,37 @@
-//! Unpacking gzip, zstd and xz, with a cap on what comes out.
+//! Unpacking gzip, zstd and xz, with one cap on what comes out of all layers of a file.
 
-use super::{Progress, ReadError, ReadOptions, Report};
+use super::{Progress, ReadError, ReadOptions, Report, sniff};
 use std::io::Read;
 
 /// How many unpacked bytes there are between two calls of the progress function.
 const STEP: usize = 1 << 20;
 
-/// What a container of `packed` bytes may unpack to.
-fn limit(packed: usize, options: &ReadOptions) -> u64 {
-    (packed as u64)
-        .saturating_mul(options.max_unpack_ratio)
-        .saturating_add(options.max_unpack_extra)
+/// How many of a layer's first bytes are looked at before the rest of it is unpacked: what is no
+/// snapshot is known by then.
+const HEAD: usize = 64 << 10;
+
+/// What all compressed layers of a file may unpack to together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    limit: u64,
+    left: u64,
+}
+
+impl Room {
+    /// For a file of `packed` bytes. What is inside it gets no room for its own size: it would
+    /// multiply with each layer.
+    pub(super) fn new(packed: usize, options: &ReadOptions) -> Self {
+        let limit = (packed as u64)
+            .saturating_mul(options.max_unpack_ratio)
+            .saturating_add(options.max_unpack_extra);
+        Self { limit, left: limit }
+    }
 }
 
 /// Unpacks gzip; several members one after the other are one file, as gzip itself has it.
 pub(super) fn gzip(
     bytes: &[u8],
-    options: &ReadOptions,
+    room: &mut Room,
     progress: &mut Report<'_>,
 ) -> Result<Vec<u8>, ReadError> {
     // A counted slice tells how much of the input the decoder took.
@@ -24,7 +39,8 @@ pub(super) fn gzip(
     let total = bytes.len() as u64;
     pull(
         "gzip",
-        limit(bytes.len(), options),
+        room,
+        true,
         &mut |buffer| {
             let count = decoder.read(buffer)?;
             Ok((count, total.saturating_sub(decoder.get_ref().len() as u64)))
@@ -37,10 +53,9 @@ pub(super) fn gzip(
 /// Unpacks zstd frames one after the other.
 pub(super) fn zstd(
     bytes: &[u8],
-    options: &ReadOptions,
+    room: &mut Room,
     progress: &mut Report<'_>,
 ) -> Result<Vec<u8>, ReadError> {
-    let limit = limit(bytes.len(), options);
     let total = bytes.len() as u64;
     let mut rest = bytes;
     let mut out = Vec::new();
@@ -48,10 +63,10 @@ pub(super) fn zstd(
         let mut source = rest;
         let mut decoder = ruzstd::decoding::StreamingDecoder::new(&mut source)
             .map_err(|error| unpack_error("zstd", &error))?;
-        let room = limit.saturating_sub(out.len() as u64);
         let frame = pull(
             "zstd",
             room,
+            out.is_empty(),
             &mut |buffer| {
                 let count = decoder.read(buffer)?;
                 Ok((count, total.saturating_sub(decoder.get_ref().len() as u64)))
@@ -79,14 +94,15 @@ const XZ_DECODER_KIB: u32 = 128 << 10;
 /// Unpacks xz; several streams one after the other are one file, as xz itself has it.
 pub(super) fn xz(
     bytes: &[u8],
-    options: &ReadOptions,
+    room: &mut Room,
     progress: &mut Report<'_>,
 ) -> Result<Vec<u8>, ReadError> {
     let mut decoder = lzma_rust2::XzReader::new_mem_limit(bytes, true, XZ_DECODER_KIB);
     let total = bytes.len() as u64;
     pull(
         "xz",
-        limit(bytes.len(), options),
+        room,
+        true,
         &mut |buffer| {
             let count = decoder.read(buffer)?;
             Ok((count, total.saturating_sub(decoder.inner().len() as u64)))
@@ -106,20 +122,20 @@ fn unpack_error(format: &'static str, error: &dyn std::fmt::Debug) -> ReadError 
 /// Reads into the buffer and gives the count and how much of the packed bytes is used up.
 type Fill<'a> = dyn FnMut(&mut [u8]) -> std::io::Result<(usize, u64)> + 'a;
 
-/// Reads until the end, the cap or a cancel.
+/// Reads until the end, the cap or a cancel. If `is_start`, what comes is the beginning of a layer,
+/// and reading ends early where that is no snapshot's.
 fn pull(
     format: &'static str,
-    limit: u64,
+    room: &mut Room,
+    is_start: bool,
     fill: &mut Fill<'_>,
     total: u64,
     progress: &mut Report<'_>,
 ) -> Result<Vec<u8>, ReadError> {
     let mut out = Vec::new();
+    let mut is_known = !is_start;
     loop {
         let used = out.len();
-        if used as u64 > limit {
-            return Err(ReadError::UnpacksTooLarge { format, limit });
-        }
         out.resize(used + STEP, 0);
         let buffer = out.get_mut(used..).unwrap_or(&mut []);
         let (count, done) = fill(buffer).map_err(|error| ReadError::Unpack {
@@ -129,6 +145,19 @@ fn pull(
         out.truncate(used + count);
         if count == 0 {
             return Ok(out);
+        }
+        room.left = (room.left)
+            .checked_sub(count as u64)
+            .ok_or(ReadError::UnpacksTooLarge {
+                format,
+                limit: room.limit,
+            })?;
+        if !is_known && out.len() >= HEAD {
+            // Text may begin with any number of blanks.
+            if !out.trim_ascii_start().is_empty() {
+                sniff::sniff(&out)?;
+                is_known = true;
+            }
         }
         if progress(Progress { done, total }).is_break() {
             return Err(ReadError::Cancelled);
