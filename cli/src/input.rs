@@ -158,13 +158,16 @@ fn load_snapshot_from(arguments: &FileArguments, bytes: &[u8]) -> Result<Snapsho
 /// one. Whether there was one.
 ///
 /// # Errors
-/// A sentence, if there is a sidecar that cannot be read. The snapshot is then as it was.
+/// A sentence, if there is a sidecar that cannot be read. The snapshot is then as it was, and so it
+/// is, but for a warning, if the sidecar belongs to another one.
 pub fn apply_sidecar(path: &Path, snapshot: &mut Snapshot) -> Result<bool, String> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Ok(false);
     };
     let path = path.with_file_name(Sidecar::file_name(name));
-    let failed = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
+    let failed = |problem: &dyn std::fmt::Display| {
+        format!("the sidecar {} is not used: {problem}", path.display())
+    };
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),

@@ -22,6 +22,7 @@
 
 pub mod allocator;
 pub mod attribution;
+mod capped;
 pub mod metrics;
 pub mod oom;
 pub mod read;

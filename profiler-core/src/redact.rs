@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{RunContext, Snapshot};
 
 /// Replaces directories by `dir-1`, `dir-2`, …, user names by `user-1`, … and host names by
 /// `host-1`, …; file names, function names and the public part of library paths stay.
@@ -19,6 +19,8 @@ pub struct Redactor {
     /// Words to hide wherever they stand, longest first.
     users: Vec<String>,
     hosts: HashMap<String, usize, FixedState>,
+    /// Host names told as such, hidden wherever they stand: they need not look like one.
+    known_hosts: Vec<String>,
 }
 
 /// Path parts after which the name of the user's own directory follows.
@@ -82,7 +84,16 @@ impl Redactor {
         let texts = snapshot.strings.iter().map(|(_, text)| text);
         let texts = texts
             .chain(conf)
-            .chain(entries.map(|(_, value)| value.as_str()));
+            .chain(entries.map(|(_, value)| value.as_str()))
+            .chain(snapshot.context.iter().flat_map(|context| told(context)));
+        let hosts = snapshot
+            .context
+            .iter()
+            .filter_map(|one| one.run.host.as_deref());
+        for host in hosts.filter(|host| host.chars().count() > 1) {
+            redactor.hosts.insert(host.to_owned(), 1);
+            redactor.known_hosts.push(host.to_owned());
+        }
         for text in texts {
             for word in words(text) {
                 redactor.learn(word, &mut users);
@@ -100,6 +111,13 @@ impl Redactor {
         if name.chars().count() > 1 && !self.users.iter().any(|known| known == name) {
             self.users.push(name.to_owned());
         }
+    }
+
+    /// A host's name, or any other text in a place that tells a host.
+    #[must_use]
+    pub fn host(&self, host: &str) -> String {
+        let known = self.hosts.get(host);
+        known.map_or_else(|| "host".to_owned(), |n| format!("host-{n}"))
     }
 
     /// `text` with every path, user name and host name in it replaced.
@@ -198,6 +216,11 @@ impl Redactor {
     /// `text` without user names.
     fn names(&self, text: &str) -> String {
         let mut out = text.to_owned();
+        for host in &self.known_hosts {
+            if out.contains(host.as_str()) {
+                out = out.replace(host.as_str(), &self.host(host));
+            }
+        }
         for (number, user) in self.users.iter().enumerate() {
             if out.contains(user.as_str()) {
                 out = out.replace(user.as_str(), &format!("user-{}", number + 1));
@@ -205,6 +228,15 @@ impl Redactor {
         }
         out
     }
+}
+
+/// The texts of a run that may hold paths and names.
+fn told(context: &RunContext) -> impl Iterator<Item = &str> {
+    let run = &context.run;
+    let failure = context.failure.iter();
+    let texts = failure.flat_map(|one| one.python_stack.iter().chain(&one.message));
+    let texts = texts.chain(&run.argv).chain(run.environment.values());
+    texts.map(String::as_str)
 }
 
 /// The runs of `text` that could be a path, an address or a name.

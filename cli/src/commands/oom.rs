@@ -5,10 +5,12 @@ use std::io::Read as _;
 
 use profiler_core::attribution::{Attribution, frame_label};
 use profiler_core::metrics::{Outside, OutsidePoint};
-use profiler_core::oom::{Advice, Certainty, MAX_JUDGED, OomVerdict, judge_all, oom_events};
+use profiler_core::oom::{
+    Advice, Certainty, MAX_JUDGED, OomContext, OomVerdict, judge_all, oom_events,
+};
 use profiler_core::read::ReadError;
 use profiler_core::replay::Replay;
-use profiler_core::snapshot::{DeviceId, NO_TIME, Snapshot};
+use profiler_core::snapshot::{DeviceId, NO_TIME, RunFacts, RunFailure, Snapshot};
 use profiler_core::units;
 use serde::Serialize;
 
@@ -24,7 +26,23 @@ struct Report<'a> {
     ooms: Vec<Failure>,
     /// Earlier failures that were not judged, there being more than [`MAX_JUDGED`] on a device.
     not_judged: u64,
+    /// The process and its surroundings, if a recorder told them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<&'a RunFacts>,
+    /// Its rank, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank: Option<u64>,
+    /// A failure that the recorder told of and no event is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elsewhere: Option<Elsewhere<'a>>,
     warnings: Vec<JsonWarning<'a>>,
+}
+
+/// A failure that PyTorch's allocator did not raise, or that is older than the history.
+#[derive(Serialize)]
+struct Elsewhere<'a> {
+    context: OomContext,
+    failure: &'a RunFailure,
 }
 
 /// One failure.
@@ -32,11 +50,16 @@ struct Report<'a> {
 struct Failure {
     device: i32,
     title: &'static str,
+    /// What was asked for, in words.
+    asked: String,
     /// The cleaned stack of the request, innermost first.
     stack: Vec<String>,
     #[serde(flatten)]
     verdict: OomVerdict,
     advice: Vec<Advice>,
+    /// Where the program was, with which batch, and what became of it, if the recorder told that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<OomContext>,
     /// What lay outside PyTorch at the nearest look that has a figure, if the recorder watched the
     /// device.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,8 +84,15 @@ pub(super) fn run(arguments: &OomArguments) -> Result<(), CommandError> {
         return output::json(&report);
     }
     output::warn(&[&snapshot.warnings, &replay.warnings]);
+    if let Some(elsewhere) = &report.elsewhere {
+        print_elsewhere(elsewhere)?;
+    }
     if report.ooms.is_empty() {
-        return output::line("no out-of-memory error was recorded in this file");
+        return output::line(if report.elsewhere.is_some() {
+            "no such error is among the events of this file"
+        } else {
+            "no out-of-memory error was recorded in this file"
+        });
     }
     if report.not_judged > 0 {
         output::line(&format!(
@@ -80,9 +110,16 @@ fn gather<'a>(
     attribution: &Attribution,
     device_total: Option<u64>,
 ) -> Report<'a> {
+    let context = snapshot.context.as_deref();
+    let elsewhere = OomContext::elsewhere(snapshot);
     Report {
         schema: "gpumemprof.oom/1",
         file: file.to_owned(),
+        run: context
+            .map(|context| &context.run)
+            .filter(|run| !run.is_empty()),
+        rank: context.and_then(|context| context.rank),
+        elsewhere: elsewhere.map(|(context, failure)| Elsewhere { context, failure }),
         ooms: failures(snapshot, replay, attribution, device_total),
         not_judged: not_judged(snapshot, replay),
         warnings: output::json_warnings(snapshot, &replay.warnings),
@@ -177,11 +214,18 @@ fn text_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
     match bytes {
         [0x1f, 0x8b, ..] => {
             let mut unpacked = Vec::new();
-            let mut limited = flate2::read::MultiGzDecoder::new(bytes).take(MAX_LOG_BYTES);
-            limited.read_to_end(&mut unpacked).ok()?;
-            // Packed twice is no log.
+            let mut decoder = flate2::read::MultiGzDecoder::new(bytes);
+            (&mut decoder).take(4096).read_to_end(&mut unpacked).ok()?;
+            // Packed twice is no log, and what is no text need not be unpacked.
             let is_packed = unpacked.starts_with(&[0x1f, 0x8b]);
-            let text = if is_packed { None } else { text_of(&unpacked) };
+            if is_packed || text_of(&unpacked).is_none() {
+                return None;
+            }
+            decoder
+                .take(MAX_LOG_BYTES)
+                .read_to_end(&mut unpacked)
+                .ok()?;
+            let text = text_of(&unpacked);
             text.map(|text| Cow::Owned(text.into_owned()))
         }
         [0xff, 0xfe, rest @ ..] => Some(Cow::Owned(wide(u16::from_le_bytes, rest))),
@@ -231,7 +275,9 @@ fn failures(
             failures.push(Failure {
                 device: device.device.0,
                 title: verdict.class.title(),
+                asked: verdict.evidence.asked(),
                 stack,
+                context: OomContext::of(snapshot, device.device, verdict.evidence.event),
                 verdict,
                 advice,
                 outside_pytorch: seen
@@ -242,12 +288,51 @@ fn failures(
     failures
 }
 
+/// Where it was in one line, and what was different and became of it in another.
+fn print_context(context: &OomContext) -> Result<(), CommandError> {
+    let (mut place, mut rest) = (Vec::new(), Vec::new());
+    for (name, text) in context.rows() {
+        match name {
+            "outcome" => rest.push(text),
+            "since the last step" => rest.push(format!("{name}: {text}")),
+            _ => place.push(format!("{name} {text}")),
+        }
+    }
+    for parts in [place, rest] {
+        if !parts.is_empty() {
+            output::item("  ", &parts.join("; "))?;
+        }
+    }
+    Ok(())
+}
+
+/// The failure that no event is of.
+fn print_elsewhere(elsewhere: &Elsewhere<'_>) -> Result<(), CommandError> {
+    output::heading("out of memory, as the recorder was told")?;
+    if let Some(message) = &elsewhere.failure.message {
+        for line in message.lines().take(20) {
+            output::item("  ", line)?;
+        }
+    }
+    if let Some(bytes) = elsewhere.failure.driver_request_bytes {
+        output::item(
+            "  ",
+            &format!("{} asked of the driver", units::bytes(bytes)),
+        )?;
+    }
+    print_context(&elsewhere.context)?;
+    output::line("")
+}
+
 fn print(failure: &Failure) -> Result<(), CommandError> {
     let evidence = &failure.verdict.evidence;
     output::heading(&format!(
         "device {}, event {}: {}",
         failure.device, evidence.event, failure.title
     ))?;
+    if evidence.driver_request_bytes > evidence.requested_bytes {
+        output::item(" ", &format!("asked for {}", failure.asked))?;
+    }
     let bytes = units::bytes;
     let largest =
         |what: u64, largest: u64| format!("{} (largest gap {})", bytes(what), bytes(largest));
@@ -313,6 +398,11 @@ fn print(failure: &Failure) -> Result<(), CommandError> {
         for frame in failure.stack.iter().take(8) {
             output::line(&format!("  {frame}"))?;
         }
+    }
+    if let Some(context) = &failure.context {
+        output::line("")?;
+        output::heading("in the run")?;
+        print_context(context)?;
     }
     output::line("")?;
     output::heading("what would help")?;

@@ -57,6 +57,7 @@ pub(super) fn run(arguments: &OomArguments, messages: Vec<OomMessage>) -> Result
         )
     ))?;
     let mut shown: Vec<(&Row, u64)> = Vec::new();
+    let mut left_out = 0_u64;
     for row in &rows {
         // The same failure printed again, by a retry or a traceback.
         let same = |of: &OomMessage| OomMessage {
@@ -70,12 +71,20 @@ pub(super) fn run(arguments: &OomArguments, messages: Vec<OomMessage>) -> Result
             *times += 1;
         } else if shown.len() < SHOWN {
             shown.push((row, 1));
+        } else {
+            left_out += 1;
         }
     }
     for (row, times) in shown {
         print(row, times)?;
     }
     output::line("")?;
+    if left_out > 0 {
+        output::line(&format!(
+            "{} not shown, which none of these {SHOWN} repeats: --json has all.",
+            units::counted(left_out, "further message is", "further messages are")
+        ))?;
+    }
     output::line(
         "Read from text alone, so every figure is rounded as the message rounds it. A snapshot \
          (gpumemprof run, or torch.cuda.memory._dump_snapshot) tells which lines and layers held \

@@ -1,4 +1,5 @@
-//! What to change after a failed allocation: true of this file, ranked by what it frees.
+//! What to change after a failed allocation: true of this file, ranked by what it frees ([`advise`]
+//! has the rule).
 
 mod arrangement;
 mod holders;
@@ -44,8 +45,9 @@ pub struct Advice {
     pub setting: Option<String>,
 }
 
-/// Everything that would help against `verdict`: what is known to be enough first, then what
-/// addresses its class, each by what it frees; what the model refutes last.
+/// Everything that would help against `verdict`: first what is known to be enough for this request,
+/// then by the bytes it frees, most first; what frees an unknown amount after that, and what the
+/// model shows not to help last. What frees the same goes by how near it is to the verdict's class.
 #[must_use]
 pub fn advise(
     snapshot: &Snapshot,
@@ -57,7 +59,6 @@ pub fn advise(
     arrangement::arrangement(snapshot, replay, verdict, &mut arranged);
     holders::holders(snapshot, replay, attribution, verdict, &mut held);
     surroundings::surroundings(verdict, &mut around);
-    // What addresses the class comes before the rest.
     let groups = match verdict.class {
         OomClass::Capacity => [held, around, arranged],
         OomClass::Limit | OomClass::RequestTooBig | OomClass::OutsidePyTorch => {
@@ -66,15 +67,16 @@ pub fn advise(
         _ => [arranged, held, around],
     };
     let numbered = groups.into_iter().enumerate();
-    let mut list: Vec<(bool, Advice)> = numbered
-        .flat_map(|(group, list)| list.into_iter().map(move |advice| (group > 0, advice)))
+    let mut list: Vec<(usize, Advice)> = numbered
+        .flat_map(|(group, list)| list.into_iter().map(move |advice| (group, advice)))
         .collect();
-    list.sort_by_cached_key(|(is_beside, advice)| {
+    // No bytes known to be freed stand for an unknown amount, and so come after all others.
+    list.sort_by_cached_key(|(group, advice)| {
         (
             !advice.is_enough,
             advice.is_refuted(),
-            *is_beside,
             std::cmp::Reverse(advice.frees_bytes),
+            *group,
             advice.title.clone(),
         )
     });

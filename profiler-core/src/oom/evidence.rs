@@ -7,6 +7,7 @@ use crate::metrics::Fragmentation;
 use crate::metrics::{FreeClass, FreeMemory, fragmentation_at, free_memory};
 use crate::replay::{DeviceReplay, MappedSegment, Moment};
 use crate::snapshot::{Action, SegmentKind, Snapshot, StackId};
+use crate::units;
 
 /// The numbers behind a verdict. Every one is exact; what the file does not tell is None.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -139,6 +140,17 @@ impl OomEvidence {
         self.parts
             .free_bytes()
             .saturating_add(self.device_free_bytes)
+    }
+
+    /// What was asked for, in words: with what that meant for the driver, where that was more.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        let wanted = units::bytes(self.requested_bytes);
+        if self.driver_request_bytes <= self.requested_bytes {
+            return wanted;
+        }
+        let segment = units::bytes(self.driver_request_bytes);
+        format!("{wanted}, for which {segment} were asked of the driver")
     }
 
     /// All memory PyTorch could have had for itself: what it reserved and what was free.

@@ -7,6 +7,8 @@
 
 use serde::Serialize;
 
+use super::several_lines::{self, NcclLines};
+
 /// A figure of a message, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Amount {
@@ -28,8 +30,8 @@ pub struct ProcessUse {
 /// What one message says. Every field is None or empty where the message is silent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct OomMessage {
-    /// `CUDA`, `HIP`, `XPU`, `NPU`, `MPS`; `NCCL`, `cuBLAS`, `cuDNN` or `CUDA driver` for errors
-    /// that PyTorch's allocator did not raise.
+    /// `CUDA`, `HIP`, `XPU`, `NPU`, `MPS`; `cudaMallocAsync` for PyTorch's other allocator on CUDA;
+    /// `NCCL`, `cuBLAS`, `cuDNN` or `CUDA driver` for errors that no allocator of PyTorch's raised.
     pub backend: String,
     /// The line it was found on, counted from 1.
     pub line: u64,
@@ -127,12 +129,30 @@ impl OomMessage {
         })
     }
 
-    /// What this process held through Metal and asked for, which [`Self::allowed`] limits. None
-    /// where the message does not name both parts of what was held.
+    /// What this process held in tensors and asked for, which [`Self::allowed`] limits; on MPS with
+    /// what it held through Metal besides. None where the message names no limit, or not all parts.
     #[must_use]
     pub fn held_and_requested(&self) -> Option<Amount> {
-        let (held, other) = (self.allocated?, self.other_allocations?);
-        Some(sum(&[held, other, self.requested?]))
+        self.allowed?;
+        let (held, requested) = (self.allocated?, self.requested?);
+        if self.backend == "MPS" {
+            return Some(sum(&[held, self.other_allocations?, requested]));
+        }
+        Some(sum(&[held, requested]))
+    }
+
+    /// Whether the limit that the message names was in the way. MPS refuses either because of it
+    /// or because the system gave nothing, and figures that reach it tell the first. The others
+    /// count whole segments, which are no fewer bytes than the tensors in them.
+    fn reaches_limit(&self) -> bool {
+        let (Some(wanted), Some(allowed)) = (self.held_and_requested(), self.allowed) else {
+            return false;
+        };
+        if self.backend == "MPS" {
+            !surely_more(allowed, wanted)
+        } else {
+            surely_more(wanted, allowed)
+        }
     }
 
     /// What was neither PyTorch's nor free. None where total, free or reserved is not said, and
@@ -158,13 +178,12 @@ impl OomMessage {
     }
 
     /// The verdict that the figures allow. Comparisons that the rounding could turn are
-    /// [`MessageClass::NotTold`], but for a limit: MPS refuses either because of it or because the
-    /// system gave nothing, and figures that reach it tell the first.
+    /// [`MessageClass::NotTold`], but for the limit of MPS.
     #[must_use]
     pub fn class(&self) -> MessageClass {
         if !matches!(
             self.backend.as_str(),
-            "CUDA" | "HIP" | "XPU" | "NPU" | "MPS"
+            "CUDA" | "HIP" | "XPU" | "NPU" | "MPS" | "cudaMallocAsync"
         ) {
             return MessageClass::OutsideAllocator;
         }
@@ -180,9 +199,7 @@ impl OomMessage {
         {
             return MessageClass::RequestTooBig;
         }
-        if let (Some(wanted), Some(allowed)) = (self.held_and_requested(), self.allowed)
-            && !surely_more(allowed, wanted)
-        {
+        if self.reaches_limit() {
             return MessageClass::Limit;
         }
         let Some(free) = self.free else {
@@ -192,7 +209,13 @@ impl OomMessage {
             return MessageClass::DriverHadFree;
         }
         let Some(unused) = self.unused() else {
-            return MessageClass::NotTold;
+            // Whatever was kept unused, tensors and request together are more than the device.
+            return match (self.total, self.allocated) {
+                (Some(total), Some(held)) if surely_more(sum(&[held, requested]), total) => {
+                    MessageClass::Capacity
+                }
+                _ => MessageClass::NotTold,
+            };
         };
         let all = sum(&[free, unused]);
         if surely_more(all, requested) {
@@ -241,20 +264,34 @@ const MAX_LINE_BYTES: usize = 16 * 1024;
 #[must_use]
 pub fn find_messages(text: &str) -> Vec<OomMessage> {
     let mut found = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
+    let mut nccl = NcclLines::default();
+    let mut lines = text.lines();
+    let mut number = 0;
+    while let Some(line) = lines.next() {
+        number += 1;
         if found.len() >= MAX_MESSAGES {
             break;
         }
-        let mut end = line.len().min(MAX_LINE_BYTES);
-        while !line.is_char_boundary(end) {
-            end -= 1;
-        }
-        if let Some(mut message) = line.get(..end).and_then(parse_line) {
+        let line = start_of(line);
+        let following = lines.clone().map(start_of);
+        let message = parse_line(line)
+            .or_else(|| several_lines::async_allocator(line, following))
+            .or_else(|| nccl.message(number, line));
+        if let Some(mut message) = message {
             message.line = number;
             found.push(message);
         }
     }
     found
+}
+
+/// As much of a line as is looked at.
+fn start_of(line: &str) -> &str {
+    let mut end = line.len().min(MAX_LINE_BYTES);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line.get(..end).unwrap_or_default()
 }
 
 /// The message on one line, if there is one.
@@ -359,7 +396,7 @@ fn processes(text: &str) -> Vec<ProcessUse> {
         .collect()
 }
 
-fn number_after(text: &str, phrase: &str) -> Option<u64> {
+pub(super) fn number_after(text: &str, phrase: &str) -> Option<u64> {
     let rest = text.split_once(phrase)?.1;
     let end = rest
         .find(|c: char| !c.is_ascii_digit())
@@ -372,7 +409,7 @@ fn amount_after(text: &str, phrase: &str) -> Option<Amount> {
 }
 
 /// `12.50 MiB …`, also `0 bytes …` and `459.07 MB …`.
-fn amount_at_start(text: &str) -> Option<Amount> {
+pub(super) fn amount_at_start(text: &str) -> Option<Amount> {
     let mut words = text.split_ascii_whitespace();
     amount(words.next()?, words.next()?)
 }
@@ -452,7 +489,8 @@ mod tests {
         assert_eq!(bytes(message.private_pools), Some(46 << 20));
         assert_eq!(bytes(message.allowed), Some(20 * GIB));
         assert_eq!(message.processes.len(), 1);
-        assert_eq!(message.class(), MessageClass::Capacity);
+        // 9.00 GiB in tensors and 22.50 GiB asked for, with 20.00 GiB allowed.
+        assert_eq!(message.class(), MessageClass::Limit);
     }
 
     #[test]

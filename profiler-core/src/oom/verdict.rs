@@ -19,9 +19,10 @@ pub enum OomClass {
     FragmentationInterleaved,
     /// There are enough free bytes, but no single segment has them.
     FragmentationSpread,
-    /// There is enough free memory, but it belongs to another stream.
+    /// There is enough free memory, but it belongs to another stream: one gap there would have
+    /// held the request, or it takes that stream's bytes to make up enough.
     FragmentationOtherStream,
-    /// There is enough free memory, but it belongs to another memory pool or size class.
+    /// There is enough free memory, but it belongs to another memory pool or size class, likewise.
     FragmentationOtherPool,
     /// Memory that PyTorch does not manage is what was missing.
     OutsidePyTorch,
@@ -71,7 +72,8 @@ pub struct OomVerdict {
     /// Its class.
     pub class: OomClass,
     /// By how many bytes it failed at least: for capacity what was missing even with all free
-    /// memory in one piece and open to this request; for fragmentation what the driver would have
+    /// memory in one piece and open to this request, or where the request would have fitted but not
+    /// the segment for it, what the driver lacked for that; for fragmentation what the driver would have
     /// had to have free in addition, or the largest gap to be longer.
     pub missing_bytes: u64,
     /// The numbers it rests on.
@@ -89,6 +91,9 @@ impl OomVerdict {
         let class = classify(&evidence);
         let wanted = evidence.requested_bytes;
         let missing_bytes = match class {
+            OomClass::Capacity if evidence.free_in_all_bytes() >= wanted => evidence
+                .driver_request_bytes
+                .saturating_sub(evidence.device_free_bytes),
             OomClass::Capacity | OomClass::RequestTooBig | OomClass::OutsidePyTorch => {
                 wanted.saturating_sub(evidence.free_in_all_bytes())
             }
@@ -130,18 +135,28 @@ fn classify(evidence: &OomEvidence) -> OomClass {
         };
     }
     let with_driver = |bytes: u64| bytes.saturating_add(evidence.device_free_bytes);
+    let on_streams = evidence
+        .compatible_free_bytes
+        .saturating_add(evidence.other_stream_free_bytes);
     if evidence.compatible_best_segment_free_bytes >= wanted {
         OomClass::FragmentationInterleaved
-    } else if with_driver(evidence.compatible_free_bytes) >= wanted {
+    } else if evidence.compatible_free_bytes >= wanted {
         OomClass::FragmentationSpread
-    } else if with_driver(
-        evidence
-            .compatible_free_bytes
-            .saturating_add(evidence.other_stream_free_bytes),
-    ) >= wanted
-    {
+    // A gap that would have held the request, but for whose it is, is the nearer cause.
+    } else if evidence.other_stream_largest_bytes >= wanted {
         OomClass::FragmentationOtherStream
-    } else {
+    } else if evidence.other_pool_largest_bytes >= wanted {
         OomClass::FragmentationOtherPool
+    } else if evidence.compatible_free_bytes > 0
+        && with_driver(evidence.compatible_free_bytes) >= wanted
+    {
+        OomClass::FragmentationSpread
+    } else if evidence.other_stream_free_bytes > 0 && with_driver(on_streams) >= wanted {
+        OomClass::FragmentationOtherStream
+    } else if evidence.parts.free_bytes() > 0 {
+        OomClass::FragmentationOtherPool
+    } else {
+        // The driver had enough for the request, but not for the segment it would lie in.
+        OomClass::Capacity
     }
 }

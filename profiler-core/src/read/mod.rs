@@ -2,8 +2,8 @@
 //!
 //! Accepted are pickles of protocols 0 to 5 by CPython's and by PyTorch's C++ pickler, JSON, the
 //! HTML that `torch.cuda._memory_viz` writes, any of them in gzip, zstd or xz, and runs packed into
-//! one file (`.gpumem`, a tar in gzip) with the recorder's sidecar; told by their content, never by a name. Nothing in a file is executed: an opcode that is not plain data is
-//! an error.
+//! one file (`.gpumem`, a tar in gzip) with the recorder's sidecar; told by their content, never by
+//! a name. Nothing in a file is executed: an opcode that is not plain data is an error.
 //!
 //! Time and memory are bounded by the unpacked size: at most some 90 bytes of memory and 0.2 µs per
 //! byte (measured on files of 10 MB made to be as bad as possible), and for real snapshots less
@@ -21,7 +21,7 @@ mod tar;
 pub use error::ReadError;
 
 use crate::sidecar::Sidecar;
-use crate::snapshot::{Events, Snapshot};
+use crate::snapshot::{Events, Snapshot, WarningKind};
 use sniff::Kind;
 use std::ops::ControlFlow;
 
@@ -34,10 +34,11 @@ pub struct ReadOptions {
     pub max_depth: u32,
     /// The deepest nesting of containers (a pickle in HTML in gzip is 2). Default 4.
     pub max_containers: u32,
-    /// The most bytes a container may unpack to per byte of its own. Default 1,032, the most
-    /// deflate can do (zlib's technical notes); zstd and xz can do more, but not on snapshots.
+    /// The most bytes that all containers in each other may unpack to together, per byte of the
+    /// file. Default 1,032, the most deflate can do (zlib's technical notes); zstd and xz can do
+    /// more, but not on snapshots.
     pub max_unpack_ratio: u64,
-    /// Bytes that a container may unpack to besides. Default 64 MiB.
+    /// Bytes that they may unpack to besides. Default 64 MiB.
     pub max_unpack_extra: u64,
     /// Whether a pickle's trace entries are read a dict at a time. Default true. Otherwise every
     /// opcode is executed by itself, which takes up to twice the time and gives the same
@@ -118,13 +119,15 @@ pub fn read_followed(
     options: &ReadOptions,
     follow: &mut dyn FnMut(Progress, &[Events]) -> ControlFlow<()>,
 ) -> Result<Followed, ReadError> {
-    read_kind(bytes, sniff::sniff(bytes)?, options, follow, 0)
+    let mut room = container::Room::new(bytes.len(), options);
+    read_kind(bytes, sniff::sniff(bytes)?, options, &mut room, follow, 0)
 }
 
 fn read_kind(
     bytes: &[u8],
     kind: Kind,
     options: &ReadOptions,
+    room: &mut container::Room,
     follow: &mut Follow<'_>,
     containers: u32,
 ) -> Result<Followed, ReadError> {
@@ -141,21 +144,22 @@ fn read_kind(
                 advice: "unpack it by hand",
             });
         }
-        Kind::Gzip => container::gzip(bytes, options, &mut progress)?,
-        Kind::Zstd => container::zstd(bytes, options, &mut progress)?,
-        Kind::Xz => container::xz(bytes, options, &mut progress)?,
+        Kind::Gzip => container::gzip(bytes, room, &mut progress)?,
+        Kind::Zstd => container::zstd(bytes, room, &mut progress)?,
+        Kind::Xz => container::xz(bytes, room, &mut progress)?,
         Kind::Html => {
             return Ok(unseen(read_html(
                 bytes,
                 options,
+                room,
                 &mut progress,
                 containers + 1,
             )?));
         }
-        Kind::Tar => return read_tar(bytes, options, follow, containers + 1),
+        Kind::Tar => return read_tar(bytes, options, room, follow, containers + 1),
     };
     let kind = sniff::sniff(&unpacked)?;
-    read_kind(&unpacked, kind, options, follow, containers + 1)
+    read_kind(&unpacked, kind, options, room, follow, containers + 1)
 }
 
 /// A snapshot no list of which was shown.
@@ -170,6 +174,7 @@ fn unseen(snapshot: Snapshot) -> Followed {
 fn read_tar(
     bytes: &[u8],
     options: &ReadOptions,
+    room: &mut container::Room,
     follow: &mut Follow<'_>,
     containers: u32,
 ) -> Result<Followed, ReadError> {
@@ -181,13 +186,15 @@ fn read_tar(
         });
     };
     let kind = sniff::sniff(member.content)?;
-    let mut read = read_kind(member.content, kind, options, follow, containers)?;
-    if let Some(bytes) = sidecar {
-        let sidecar = Sidecar::parse(bytes).map_err(|error| ReadError::Unpack {
-            format: "tar",
-            problem: format!("its {error}"),
-        })?;
-        sidecar.apply(&mut read.snapshot);
+    let mut read = read_kind(member.content, kind, options, room, follow, containers)?;
+    match sidecar.map(Sidecar::parse) {
+        Some(Ok(sidecar)) => _ = sidecar.apply(&mut read.snapshot),
+        // As beside a snapshot: it says less then, but what the snapshot says stays true.
+        Some(Err(error)) => read.snapshot.warnings.add(
+            WarningKind::UnexpectedType,
+            format!("the sidecar packed with this snapshot is not used: {error}"),
+        ),
+        None => {}
     }
     Ok(read)
 }
@@ -197,6 +204,7 @@ fn read_tar(
 fn read_html(
     bytes: &[u8],
     options: &ReadOptions,
+    room: &mut container::Room,
     progress: &mut Report<'_>,
     containers: u32,
 ) -> Result<Snapshot, ReadError> {
@@ -204,7 +212,7 @@ fn read_html(
     let mut follow = |at: Progress, _: &[Events]| progress(at);
     for embedded in html::embedded(bytes) {
         let result = sniff::sniff(&embedded)
-            .and_then(|kind| read_kind(&embedded, kind, options, &mut follow, containers));
+            .and_then(|kind| read_kind(&embedded, kind, options, room, &mut follow, containers));
         match result {
             Ok(read) => return Ok(read.snapshot),
             Err(ReadError::Cancelled) => return Err(ReadError::Cancelled),

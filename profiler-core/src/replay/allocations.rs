@@ -198,6 +198,12 @@ impl Allocations {
         &self.born
     }
 
+    /// Moments at which the program let go, by row, [`NEVER`] for those it did not.
+    #[must_use]
+    pub fn free_requested(&self) -> &[Moment] {
+        &self.free_requested
+    }
+
     /// Moments of death by row, [`NEVER`] for those live at the end.
     #[must_use]
     pub fn died(&self) -> &[Moment] {

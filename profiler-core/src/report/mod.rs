@@ -20,6 +20,7 @@ mod outside;
 mod page;
 mod page_data;
 mod ranges;
+mod run;
 mod stacks;
 mod summary;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use device_data::{DeviceData, DeviceFindings, device_data};
 use labels::Labels;
 use page::{DeviceView, Page};
 use page_data::PageData;
+use run::RunTexts;
 use summary::Subject;
 use what_if::WhatIfFindings;
 
@@ -156,6 +158,7 @@ fn write(
         ));
     }
     let title = shown(&options.title);
+    let run = RunTexts { redactor };
     let json = serde_json::to_string(&data.finish(devices, redactor.is_some())).unwrap_or_default();
     let (style, script) = (page::style(), page::script());
     let page = Page {
@@ -168,6 +171,8 @@ fn write(
             input.snapshot.features.torch_format()
         ),
         settings,
+        elsewhere: run.elsewhere(input.snapshot),
+        run: run.run(input.snapshot),
         warnings,
         redacted: redactor.is_some(),
         version: env!("CARGO_PKG_VERSION"),

@@ -92,6 +92,8 @@ pub(super) struct Page {
     pub(super) devices: Vec<DeviceView>,
     pub(super) format: String,
     pub(super) settings: Vec<(String, String)>,
+    pub(super) elsewhere: Option<super::run::ElsewhereView>,
+    pub(super) run: Option<super::run::RunView>,
     pub(super) warnings: Vec<(String, u64)>,
     pub(super) redacted: bool,
     pub(super) version: &'static str,

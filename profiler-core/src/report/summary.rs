@@ -1,13 +1,16 @@
 //! What the page says first, in words and numbers: per device, and per OOM.
 
 use crate::attribution::{Attribution, DeviceAttribution, Evidence, frame_label};
-use crate::oom::{Advice, Certainty, OomClass, OomEvidence, OomVerdict, advise, oom_events};
+use crate::oom::{
+    Advice, Certainty, OomClass, OomContext, OomEvidence, OomVerdict, advise, oom_events,
+};
 use crate::redact::Redactor;
 use crate::replay::{DeviceReplay, Moment};
 use crate::snapshot::{DeviceId, Snapshot};
 use crate::units;
 
 use super::device_data::DeviceFindings;
+use super::run::RunTexts;
 use super::text::shorten;
 
 /// OOM events judged in full: the first ones and the last.
@@ -49,6 +52,8 @@ pub(super) struct OomView {
     pub(super) asked_by: Vec<String>,
     /// The step it came in, if told.
     pub(super) step: Option<String>,
+    /// What the recorder told of it.
+    pub(super) told: Vec<super::run::Row>,
     pub(super) advice: Vec<AdviceView>,
 }
 
@@ -147,6 +152,15 @@ impl Subject<'_> {
             evidence: evidence_rows(&verdict.evidence),
             asked_by: self.asked_by(&verdict.evidence),
             step: self.step_of(row),
+            told: OomContext::of(self.snapshot, self.replay.device, row).map_or_else(
+                Vec::new,
+                |context| {
+                    let texts = RunTexts {
+                        redactor: self.redactor,
+                    };
+                    texts.failure(&context)
+                },
+            ),
             advice: advice.iter().map(|advice| self.advice(advice)).collect(),
         })
     }
@@ -366,28 +380,35 @@ impl Subject<'_> {
 /// What happened, in a sentence.
 fn lead_of(verdict: &OomVerdict) -> String {
     let evidence = &verdict.evidence;
-    let wanted = units::bytes(evidence.requested_bytes);
+    let wanted = evidence.asked();
+    let has_segment = evidence.driver_request_bytes > evidence.requested_bytes;
+    let wanted = if has_segment {
+        format!("asked for {wanted}")
+    } else {
+        format!("{wanted} were asked for")
+    };
     let device_free = units::bytes(evidence.device_free_bytes);
     let largest = units::bytes(evidence.compatible_largest_bytes);
     match verdict.class {
         OomClass::Capacity => format!(
-            "{wanted} were asked for, and only {} were free in all: {} in use, {device_free} left on the GPU.",
+            "{wanted}, and only {} were free in all: {} in use, {device_free} left on the GPU.",
             units::bytes(evidence.free_in_all_bytes()),
             units::bytes(evidence.parts.active_bytes()),
         ),
         OomClass::RequestTooBig => format!(
-            "one request of {wanted}, more than the {} PyTorch could have had in all.",
+            "one request of {}, more than the {} PyTorch could have had in all.",
+            units::bytes(evidence.requested_bytes),
             units::bytes(evidence.reachable_bytes())
         ),
         OomClass::OutsidePyTorch => format!(
-            "{wanted} were asked for with {device_free} free, while {} are held outside PyTorch.",
+            "{wanted}, with {device_free} free, while {} are held outside PyTorch.",
             units::bytes(evidence.outside_bytes.unwrap_or(0))
         ),
-        OomClass::Limit => format!(
-            "{wanted} were asked for and the GPU had {device_free} free: a limit, not a lack of memory."
-        ),
+        OomClass::Limit => {
+            format!("{wanted}, and the GPU had {device_free} free: a limit, not a lack of memory.")
+        }
         _ => format!(
-            "{wanted} were asked for and {} were free inside PyTorch, but the largest gap it could use is {largest}.",
+            "{wanted}, and {} were free inside PyTorch, but the largest gap it could use is {largest}.",
             units::bytes(evidence.parts.free_bytes())
         ),
     }

@@ -1,10 +1,10 @@
 //! From a sidecar into a snapshot's columns.
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use serde_json::{Map, Value};
 
-use crate::snapshot::{Action, DeviceId, Event, NO_TIME, Snapshot, StringId, Trace};
+use crate::snapshot::{Action, DeviceId, Event, NO_TIME, Snapshot, StringId, Trace, WarningKind};
 
 use super::spans::Running;
 use super::{Sidecar, Tensor};
@@ -16,8 +16,11 @@ pub struct Applied {
     pub labelled_events: u64,
     /// Allocations that were told to be a named tensor.
     pub named_allocations: u64,
-    /// Sightings of tensors at whose address nothing was live.
+    /// Addresses at which a walk saw a tensor and the trace had nothing any more.
     pub not_found: u64,
+    /// The sidecar contradicts the snapshot, so that nothing of it was used: it belongs to another
+    /// one.
+    pub is_of_another: bool,
 }
 
 impl Sidecar {
@@ -30,11 +33,20 @@ impl Sidecar {
     ///   besides what the metadata says already;
     /// * a tensor that was there before the recording is annotated at the end of the trace, as
     ///   `torch.cuda.memory._annotate_tensor` does;
-    /// * what was seen of the devices from outside becomes [`Snapshot::watches`].
+    /// * what was seen of the devices from outside becomes [`Snapshot::watches`], and what is told
+    ///   of the run [`Snapshot::context`].
+    ///
+    /// A sidecar of another snapshot ([`Sidecar::ends`]) changes nothing and adds a warning.
     pub fn apply(&self, snapshot: &mut Snapshot) -> Applied {
         let mut applied = Applied::default();
+        if let Some(problem) = self.contradiction(snapshot) {
+            applied.is_of_another = true;
+            snapshot.warnings.add(WarningKind::Inconsistent, problem);
+            return applied;
+        }
         let mut texts = Texts::default();
         snapshot.watches = self.watches();
+        snapshot.context = self.run_context().map(Box::new);
         // The device whose trace is worked on is taken out, so that strings can be added.
         for index in 0..snapshot.traces.len() {
             let Some(slot) = snapshot.traces.get_mut(index) else {
@@ -50,6 +62,29 @@ impl Sidecar {
             }
         }
         applied
+    }
+
+    /// Why this cannot be the sidecar of `snapshot`, if so.
+    fn contradiction(&self, snapshot: &Snapshot) -> Option<String> {
+        self.ends.iter().find_map(|end| {
+            let device = DeviceId(end.device);
+            let trace = snapshot.trace(device);
+            let events = trace.map_or(0, |trace| trace.events.len());
+            let last = events.checked_sub(1).zip(trace);
+            let time = last.map(|(row, trace)| trace.events.time_us(row));
+            let time = time.filter(|&time| time != NO_TIME);
+            let what = if events as u64 != end.events {
+                format!("{} events, not {events}", end.events)
+            } else if end.time_us.is_some() && end.time_us != time {
+                "the same number of events, of another time".to_owned()
+            } else {
+                return None;
+            };
+            Some(format!(
+                "the sidecar of this snapshot is not used, because it belongs to another one: its \
+                 device {device} has {what}"
+            ))
+        })
     }
 
     fn label(&self, snapshot: &mut Snapshot, trace: &mut Trace, applied: &mut Applied) {
@@ -117,80 +152,6 @@ impl Sidecar {
             applied.named_allocations += u64::from(pushed);
         }
     }
-
-    /// Which `alloc` event each tensor that a walk saw came from.
-    fn sightings(&self, trace: &Trace) -> Sightings {
-        let mut walks: Vec<(i64, &[u32])> = (self.walks.iter())
-            .map(|walk| (walk.time_us.unwrap_or(i64::MAX), walk.tensors.as_slice()))
-            .collect();
-        walks.sort_by_key(|&(time, _)| time);
-        let mut walks = walks.into_iter().peekable();
-        let mut live: HashMap<u64, Use, FixedState> = HashMap::default();
-        let mut out = Sightings::default();
-        let mut taken: HashSet<usize, FixedState> = HashSet::default();
-        for row in 0..trace.events.len() {
-            let time = trace.events.time_us(row);
-            while time != NO_TIME
-                && let Some((_, seen)) = walks.next_if(|&(at, _)| at < time)
-            {
-                self.see(trace.device, seen, &live, &mut taken, &mut out);
-            }
-            let address = trace.events.address(row);
-            match trace.events.action(row) {
-                Action::Alloc => _ = live.insert(address, Use::Since(row)),
-                Action::FreeRequested => _ = live.insert(address, Use::Freed),
-                _ => {}
-            }
-        }
-        for (_, seen) in walks {
-            self.see(trace.device, seen, &live, &mut taken, &mut out);
-        }
-        out.older.sort_unstable();
-        out.older.dedup();
-        out
-    }
-
-    fn see(
-        &self,
-        device: DeviceId,
-        seen: &[u32],
-        live: &HashMap<u64, Use, FixedState>,
-        taken: &mut HashSet<usize, FixedState>,
-        out: &mut Sightings,
-    ) {
-        for &at in seen {
-            let tensor = self.tensors.get(at as usize);
-            let Some(tensor) = tensor.filter(|tensor| tensor.device == device.0) else {
-                continue;
-            };
-            match live.get(&tensor.address) {
-                // Two names of one storage (tied weights): the first stays.
-                Some(&Use::Since(row)) if taken.insert(row) => out.rows.push((row, at)),
-                Some(Use::Since(_)) => {}
-                Some(Use::Freed) => out.not_found += 1,
-                None => out.older.push(at),
-            }
-        }
-    }
-}
-
-/// What an address holds, as far as the trace went.
-#[derive(Clone, Copy)]
-enum Use {
-    /// The allocation of this `alloc` event.
-    Since(usize),
-    /// Nothing any more.
-    Freed,
-}
-
-/// Where the tensors of all walks came from.
-#[derive(Default)]
-struct Sightings {
-    /// `alloc` event and tensor.
-    rows: Vec<(usize, u32)>,
-    /// Tensors whose address no event had allocated by then.
-    older: Vec<u32>,
-    not_found: u64,
 }
 
 /// The time of the last event that has one.
@@ -243,7 +204,7 @@ impl Texts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Sidecar, Spans, Tensor, Walk};
+    use super::super::{End, Sidecar, Spans, Tensor, Walk};
     use super::*;
     use crate::snapshot::Events;
 
@@ -300,16 +261,20 @@ mod tests {
                 Walk {
                     time_us: Some(15),
                     tensors: vec![0, 9],
+                    set: None,
                 },
                 Walk {
                     time_us: Some(25),
-                    tensors: vec![0],
+                    set: Some(0),
+                    ..Walk::default()
                 },
                 Walk {
                     time_us: None,
                     tensors: vec![1],
+                    set: None,
                 },
             ],
+            tensor_sets: vec![vec![0]],
             ..Sidecar::default()
         };
         let applied = sidecar.apply(&mut snapshot);
@@ -323,6 +288,51 @@ mod tests {
             (events.action(4), events.address(4)),
             (Action::Annotate, ADDRESS + 512)
         );
+    }
+
+    #[test]
+    fn the_sidecar_of_another_snapshot_changes_nothing() {
+        let events = [
+            (Action::Alloc, ADDRESS, 10),
+            (Action::Alloc, ADDRESS + 512, 20),
+        ];
+        let sidecar = |device, events, time_us| Sidecar {
+            tensors: vec![tensor(ADDRESS, "parameter")],
+            walks: vec![Walk {
+                tensors: vec![0],
+                ..Walk::default()
+            }],
+            ends: vec![End {
+                device,
+                events,
+                time_us,
+            }],
+            rank: Some(3),
+            ..Sidecar::default()
+        };
+        for of_this in [
+            sidecar(0, 2, Some(20)),
+            sidecar(0, 2, None),
+            sidecar(7, 0, None),
+        ] {
+            let mut snapshot = snapshot(&events);
+            assert!(!of_this.apply(&mut snapshot).is_of_another);
+            assert_eq!(snapshot.context.as_ref().unwrap().rank, Some(3));
+            assert_ne!(metadata(&snapshot, 0), "");
+            assert!(snapshot.warnings.all().is_empty());
+        }
+        for of_another in [
+            sidecar(0, 3, Some(20)),
+            sidecar(0, 2, Some(21)),
+            sidecar(1, 1, None),
+        ] {
+            let mut snapshot = snapshot(&events);
+            assert!(of_another.apply(&mut snapshot).is_of_another);
+            assert_eq!(metadata(&snapshot, 0), "");
+            assert!(snapshot.context.is_none() && snapshot.watches.is_empty());
+            let message = &snapshot.warnings.all()[0].message;
+            assert!(message.contains("belongs to another one"), "{message}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod annotations;
 mod column;
+mod context;
 mod events;
 mod format;
 mod frames;
@@ -19,6 +20,7 @@ mod watch;
 
 pub use annotations::{Annotation, Stage};
 pub use column::SparseColumn;
+pub use context::{Batch, Outcome, RunContext, RunDevice, RunFacts, RunFailure, RunPlace};
 pub use events::{Action, Event, Events, NO_TIME, Trace};
 pub use format::FormatFeatures;
 pub use frames::{Frame, FrameTable, FxNode};
@@ -59,6 +61,8 @@ pub struct Snapshot {
     pub warnings: Warnings,
     /// What a recorder saw of the devices from outside PyTorch.
     pub watches: Vec<DeviceWatch>,
+    /// What a recorder told of the run, if one did.
+    pub context: Option<Box<RunContext>>,
 }
 
 impl Snapshot {

@@ -150,6 +150,7 @@ impl Machine {
             features: self.features,
             warnings: self.warnings,
             watches: Vec::new(),
+            context: None,
         };
         Ok(Followed { snapshot, lists })
     }
