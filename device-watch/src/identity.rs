@@ -59,6 +59,12 @@ impl Own {
     }
 }
 
+/// Whether ids in this process-id namespace are those that the driver knows.
+#[must_use]
+pub fn is_first(namespace: &str) -> bool {
+    namespace == FIRST_NAMESPACE
+}
+
 /// The first number of `NSpid`: the id in the outermost namespace that this `/proc` shows.
 fn outer_process(status: &str) -> Option<u32> {
     let line = status

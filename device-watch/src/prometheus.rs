@@ -444,7 +444,7 @@ fn answer(request: Request, watch: &Watch) {
     let is_read = matches!(request.method(), Method::Get | Method::Head);
     let (code, body) = match (is_read, path) {
         (false, _) => (405, "only GET\n".to_owned()),
-        (true, "/metrics") => (200, text(&watch.look())),
+        (true, "/metrics") => (200, text(&watch.look_settled())),
         (true, "/") => (200, "gpumemprof: metrics are at /metrics\n".to_owned()),
         (true, _) => (404, "metrics are at /metrics\n".to_owned()),
     };

@@ -40,6 +40,10 @@ pub struct PulseDevice {
     pub active_bytes: u64,
     /// Segments taken from the driver.
     pub reserved_bytes: u64,
+    /// All that was ever reserved and given back, added up: where two pulses have the same, nothing
+    /// was reserved or given back between them. None in older files.
+    #[serde(default)]
+    pub turnover_bytes: Option<u64>,
     /// The most that was allocated.
     #[serde(default)]
     pub allocated_peak_bytes: u64,
@@ -80,6 +84,15 @@ pub struct Pulse {
     pub program: Option<String>,
     /// Its devices.
     pub devices: Vec<PulseDevice>,
+}
+
+impl Pulse {
+    /// Whether `other` is of the same process, and not of another that got its id.
+    #[must_use]
+    pub fn is_same_process(&self, other: &Self) -> bool {
+        let of = |one: &Self| (one.process, one.start_ticks);
+        of(self) == of(other) && self.namespace == other.namespace
+    }
 }
 
 /// Where this user's pulses are: `GPUMEMPROF_RUNTIME_DIR`, else `gpumemprof` in `XDG_RUNTIME_DIR`,

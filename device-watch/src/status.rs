@@ -1,6 +1,8 @@
 //! Who holds what, now: NVML's boards and processes joined with what recorded processes say.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +88,8 @@ pub struct PytorchStatus {
     #[serde(flatten)]
     pub counters: PulseDevice,
     /// What the process holds beyond what PyTorch reserved: context, libraries, NCCL. None where
-    /// NVML does not say, or where it was asked while PyTorch was between two counts.
+    /// NVML does not say, and where PyTorch's reserved bytes may have changed while it was asked:
+    /// the process must have said the same before and after.
     pub outside_bytes: Option<u64>,
 }
 
@@ -95,7 +98,22 @@ pub struct PytorchStatus {
 pub struct Watch {
     driver: Driver,
     pulses: PathBuf,
+    last: Mutex<Option<Look>>,
 }
+
+/// One look at NVML, with what recorded processes had said before it.
+#[derive(Clone, Debug, Default)]
+struct Look {
+    pulses: Vec<Pulse>,
+    /// By board, as the driver lists them.
+    samples: Vec<Option<BoardSample>>,
+    /// When NVML was asked, and when it had answered.
+    from_us: i64,
+    until_us: i64,
+}
+
+/// How long [`Watch::look_settled`] waits for processes to speak again: they do so twice a second.
+const SETTLE: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// Opens NVML (from `library`, or else where the loader finds it).
@@ -106,14 +124,17 @@ impl Watch {
         Ok(Self {
             driver: Driver::open(library)?,
             pulses: pulse::folder(),
+            last: Mutex::default(),
         })
     }
 
-    /// What there is now.
+    /// What there is now. What lies outside PyTorch is known from the second look on: a process
+    /// has to speak before and after one.
     #[must_use]
     pub fn look(&self) -> Status {
         let mut notes = Notes::default();
-        let time_us = now_us();
+        let pulses = pulse::read(&self.pulses);
+        let from_us = now_us();
         let samples: Vec<Option<BoardSample>> = (self.driver.boards.iter())
             .map(|board| {
                 board::sample(&self.driver, board, &mut notes)
@@ -121,30 +142,64 @@ impl Watch {
                     .ok()
             })
             .collect();
-        let pulses = pulse::read(&self.pulses);
+        let until_us = now_us();
+        let look = Look {
+            pulses,
+            samples,
+            from_us,
+            until_us,
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.replace(look.clone());
+        drop(last);
+        let boards = self.driver.boards.iter().enumerate();
         Status {
             schema: "gpumemprof.top/1",
-            time_us,
+            time_us: from_us,
             driver: self.driver.version.clone(),
-            devices: (self.driver.boards.iter().zip(samples))
-                .map(|(board, sample)| device(board, sample, &pulses, time_us, &identity::name))
+            devices: boards
+                .map(|(at, board)| device(board, at, &look, before.as_ref(), &identity::name))
                 .collect(),
             notes,
         }
     }
+
+    /// [`Self::look`], twice where processes are recorded: they have spoken in between.
+    #[must_use]
+    pub fn look_settled(&self) -> Status {
+        let first = self.look();
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let until_us = last.as_ref().map(|look| (look.until_us, look.pulses.len()));
+        drop(last);
+        let Some((until_us, 1..)) = until_us else {
+            return first;
+        };
+        let deadline = Instant::now() + SETTLE;
+        while Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+            let pulses = pulse::read(&self.pulses);
+            if pulses.iter().all(|pulse| pulse.time_us >= until_us) {
+                break;
+            }
+        }
+        self.look()
+    }
 }
 
-/// One board with its processes. `name` looks a process up.
+/// The board `board`, the driver's `at`th, with its processes. `before` is the look before this one;
+/// `name` looks a process up.
 fn device(
     board: &Board,
-    sample: Option<BoardSample>,
-    pulses: &[Pulse],
-    time_us: i64,
+    at: usize,
+    look: &Look,
+    before: Option<&Look>,
     name: &dyn Fn(u32) -> Option<String>,
 ) -> DeviceStatus {
+    let sample = look.samples.get(at).cloned().flatten();
     let is_lost = sample.is_none();
     let sample = sample.unwrap_or_default();
-    let processes = processes(board, &sample, pulses, time_us, name);
+    let before = before.and_then(|before| Some((before, before.samples.get(at)?.as_ref()?)));
+    let processes = processes(board, &sample, look, before, name);
     DeviceStatus {
         board: board.clone(),
         is_lost,
@@ -163,8 +218,8 @@ fn device(
 fn processes(
     board: &Board,
     sample: &BoardSample,
-    pulses: &[Pulse],
-    time_us: i64,
+    look: &Look,
+    before: Option<(&Look, &BoardSample)>,
     name: &dyn Fn(u32) -> Option<String>,
 ) -> Option<Vec<ProcessStatus>> {
     let mut all: Vec<ProcessStatus> = listed(sample)
@@ -176,14 +231,14 @@ fn processes(
             pytorch: None,
         })
         .collect();
-    for pulse in pulses {
+    for pulse in &look.pulses {
         for counters in &pulse.devices {
             let Some(place) = place(std::slice::from_ref(board), &counters.key()) else {
                 continue;
             };
             let list = place.list(sample).unwrap_or_default();
             let reserved = counters.reserved_bytes;
-            let told = identity::find(list, pulse.process, pulse.outer_process, reserved);
+            let told = find(list, pulse, reserved);
             let row = told.and_then(|(process, _)| {
                 (all.iter_mut()).find(|row| row.process == Some(process) && row.pytorch.is_none())
             });
@@ -192,15 +247,22 @@ fn processes(
                 told_by: None,
                 rank: pulse.rank,
                 step: pulse.step,
-                age_us: time_us.saturating_sub(pulse.time_us).max(0),
+                age_us: look.from_us.saturating_sub(pulse.time_us).max(0),
                 counters: counters.clone(),
                 outside_bytes: None,
             };
             match (row, told) {
-                (Some(row), Some((_, how))) => {
+                (Some(row), Some((process, how))) => {
                     status.told_by = Some(how);
-                    status.outside_bytes =
-                        row.used_bytes.and_then(|used| used.checked_sub(reserved));
+                    let was_used = before.and_then(|(before, sample)| {
+                        let list = place.list(sample)?;
+                        let own = list.iter().find(|one| one.process == process)?;
+                        own.used_bytes
+                            .filter(|_| is_settled(before, pulse, counters))
+                    });
+                    status.outside_bytes = was_used
+                        .filter(|&used| row.used_bytes == Some(used))
+                        .and_then(|used| used.checked_sub(reserved));
                     if how == Told::OnlyCandidate || row.name.is_none() {
                         row.name.clone_from(&pulse.program);
                     }
@@ -225,6 +287,34 @@ fn processes(
     };
     all.sort_by_key(|row| (std::cmp::Reverse(weight(row)), row.process));
     Some(all)
+}
+
+/// The process of `pulse` in NVML's list.
+///
+/// Outside of containers its id is the driver's, and nothing is inferred. In one it may be that only
+/// the size tells.
+fn find(list: &[ProcessSample], pulse: &Pulse, reserved_bytes: u64) -> Option<(u32, Told)> {
+    let namespace = pulse.namespace.as_deref();
+    if namespace.is_some_and(identity::is_first) {
+        let found = list.iter().find(|one| one.process == pulse.process)?;
+        return Some((found.process, Told::ProcessId));
+    }
+    let found = identity::find(list, pulse.process, pulse.outer_process, reserved_bytes);
+    found.filter(|&(_, how)| how != Told::OnlyCandidate || namespace.is_some())
+}
+
+/// Whether PyTorch's reserved bytes did not change while NVML was asked for `before`: the process
+/// said the same before it was asked and, with `pulse`, after.
+fn is_settled(before: &Look, pulse: &Pulse, counters: &PulseDevice) -> bool {
+    let earlier = (before.pulses.iter()).find(|earlier| earlier.is_same_process(pulse));
+    let Some(earlier) = earlier else {
+        return false;
+    };
+    let of = |one: &PulseDevice| (one.reserved_bytes, one.turnover_bytes);
+    let same = earlier.devices.iter().any(|one| {
+        (one.device, one.key()) == (counters.device, counters.key()) && of(one) == of(counters)
+    });
+    same && earlier.time_us <= before.from_us && before.until_us <= pulse.time_us
 }
 
 /// A board's processes, each once: with its MIG instance where that is listed.
@@ -472,11 +562,101 @@ mod tests {
         }
     }
 
-    fn rows(sample: &BoardSample, pulses: &[Pulse]) -> Vec<ProcessStatus> {
+    /// A look from 100 to 200 µs, what the processes said then, and one like it when they said the
+    /// same again.
+    fn looks(sample: &BoardSample, pulses: &[Pulse]) -> [Look; 2] {
+        [100, 1100].map(|from_us| Look {
+            pulses: (pulses.iter().cloned())
+                .map(|pulse| Pulse {
+                    time_us: from_us - 50,
+                    ..pulse
+                })
+                .collect(),
+            samples: vec![Some(sample.clone())],
+            from_us,
+            until_us: from_us + 100,
+        })
+    }
+
+    fn rows_of([before, now]: &[Look; 2]) -> Vec<ProcessStatus> {
         let name = |process: u32| (process < 100).then(|| format!("p{process}"));
-        device(&board(), Some(sample.clone()), pulses, 0, &name)
+        device(&board(), 0, now, Some(before), &name)
             .processes
             .unwrap()
+    }
+
+    fn rows(sample: &BoardSample, pulses: &[Pulse]) -> Vec<ProcessStatus> {
+        rows_of(&looks(sample, pulses))
+    }
+
+    fn sample(processes: &[ProcessSample]) -> BoardSample {
+        BoardSample {
+            processes: Some(processes.to_vec()),
+            ..BoardSample::default()
+        }
+    }
+
+    #[test]
+    fn outside_is_said_only_where_nothing_moved() {
+        let outside = |change: &dyn Fn(&mut [Look; 2])| {
+            let mut looks = looks(&sample(&[process(8, 5)]), &[pulse(8, 4)]);
+            change(&mut looks);
+            rows_of(&looks)[0].pytorch.as_ref().unwrap().outside_bytes
+        };
+        let device = |look: &mut Look, change: &dyn Fn(&mut PulseDevice)| {
+            change(&mut look.pulses[0].devices[0]);
+        };
+        assert_eq!(outside(&|_| {}), Some(GIB));
+        // It grew before the second look, or grew and shrank again.
+        assert_eq!(
+            outside(&|looks| device(&mut looks[0], &|one| one.reserved_bytes -= GIB)),
+            None
+        );
+        assert_eq!(
+            outside(&|looks| device(&mut looks[1], &|one| one.turnover_bytes = Some(1))),
+            None
+        );
+        // It has not spoken since, or only while NVML was asked.
+        assert_eq!(outside(&|looks| looks[1].pulses[0].time_us = 150), None);
+        assert_eq!(outside(&|looks| looks[0].pulses[0].time_us = 150), None);
+        // Another process with that id.
+        assert_eq!(
+            outside(&|looks| looks[1].pulses[0].start_ticks = Some(7)),
+            None
+        );
+        // NVML counts more by now.
+        assert_eq!(
+            outside(&|looks| looks[1].samples = vec![Some(sample(&[process(8, 6)]))]),
+            None
+        );
+        let looks = looks(&sample(&[process(8, 5)]), &[pulse(8, 4)]);
+        let name = |_: u32| None;
+        let first = device_alone(&looks[0], &name);
+        assert_eq!(first[0].pytorch.as_ref().unwrap().outside_bytes, None);
+    }
+
+    fn device_alone(look: &Look, name: &dyn Fn(u32) -> Option<String>) -> Vec<ProcessStatus> {
+        device(&board(), 0, look, None, name).processes.unwrap()
+    }
+
+    #[test]
+    fn sizes_tell_in_containers_only() {
+        let told = |namespace: Option<&str>, own: u32| {
+            let mut speaker = pulse(own, 4);
+            speaker.namespace = namespace.map(str::to_owned);
+            let rows = rows(&sample(&[process(7, 1), process(8, 5)]), &[speaker]);
+            let row = rows.iter().find(|row| row.pytorch.is_some()).unwrap();
+            (row.process, row.pytorch.as_ref().unwrap().told_by)
+        };
+        let first = "pid:[4026531836]";
+        assert_eq!(
+            told(Some("pid:[4026532000]"), 1),
+            (Some(8), Some(Told::OnlyCandidate))
+        );
+        assert_eq!(told(Some(first), 1), (None, None));
+        assert_eq!(told(None, 1), (None, None));
+        // An id that is the driver's is right whatever the sizes.
+        assert_eq!(told(Some(first), 7), (Some(7), Some(Told::ProcessId)));
     }
 
     #[test]
@@ -506,10 +686,8 @@ mod tests {
     #[test]
     fn without_a_list_recorded_processes_are_still_shown() {
         let sample = BoardSample::default();
-        assert_eq!(
-            device(&board(), Some(sample.clone()), &[], 0, &|_| None).processes,
-            None
-        );
+        let [look, _] = looks(&sample, &[]);
+        assert_eq!(device(&board(), 0, &look, None, &|_| None).processes, None);
         assert_eq!(rows(&sample, &[pulse(8, 4)])[0].used_bytes, None);
     }
 

@@ -31,10 +31,10 @@ pub(super) fn run(arguments: &TopArguments) -> Result<(), CommandError> {
         return Ok(());
     }
     if arguments.json {
-        return output::json(&watch.look());
+        return output::json(&watch.look_settled());
     }
     if arguments.once || !std::io::stdout().is_terminal() {
-        return table::print(&watch.look());
+        return table::print(&watch.look_settled());
     }
     terminal::run(&watch, arguments.interval)
 }

@@ -13,7 +13,7 @@ use super::bar::{MARKS, Parts};
 use super::boards::{self, COLOURS, WIDE, bar, header, percent, right};
 use super::columns::{Column, fitting};
 use super::selection::Selection;
-use super::table::{bytes, no_processes, process_number, throttling, watts};
+use super::table::{bytes, no_processes, process_name, process_number, throttling, watts};
 use crate::output::printable;
 
 /// The widest size is `1023.99 MiB`.
@@ -200,7 +200,7 @@ fn process_cell(column: &str, device: &DeviceStatus, process: &ProcessStatus) ->
             let ooms = counters.map(|one| one.ooms).filter(|&ooms| ooms > 0);
             right(ooms.map(units::count).unwrap_or_default())
         }
-        _ => Cell::new(printable(process.name.as_deref().unwrap_or("-"))),
+        _ => Cell::new(printable(&process_name(process))),
     }
 }
 
@@ -277,7 +277,7 @@ fn about(process: &ProcessStatus) -> String {
     let age = u64::try_from(recorded.age_us).unwrap_or(0);
     let told = match recorded.told_by {
         None => "; which of NVML's processes it is, cannot be told",
-        Some(Told::OnlyCandidate) => "; told in NVML's list by its size",
+        Some(Told::OnlyCandidate) => "; inferred: told in NVML's list by its size",
         Some(_) => "",
     };
     format!(

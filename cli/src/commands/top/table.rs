@@ -1,5 +1,6 @@
 //! The plain form: two tables.
 
+use device_watch::identity::Told;
 use device_watch::status::{DeviceStatus, ProcessStatus, Status};
 use profiler_core::units;
 
@@ -154,6 +155,17 @@ pub(super) fn process_number(process: &ProcessStatus) -> String {
     }
 }
 
+/// The program's name, and whether it is only inferred that this is its process.
+pub(super) fn process_name(process: &ProcessStatus) -> String {
+    let name = process.name.as_deref().unwrap_or(UNKNOWN);
+    let told = process.pytorch.as_ref().and_then(|one| one.told_by);
+    if told == Some(Told::OnlyCandidate) {
+        format!("{name} (inferred)")
+    } else {
+        name.to_owned()
+    }
+}
+
 fn process_row(device: &DeviceStatus, process: &ProcessStatus) -> Vec<String> {
     let recorded = process.pytorch.as_ref();
     let counters = recorded.map(|one| &one.counters);
@@ -173,6 +185,6 @@ fn process_row(device: &DeviceStatus, process: &ProcessStatus) -> Vec<String> {
         counters.map_or_else(String::new, |one| units::bytes(one.allocated_bytes)),
         counters.map_or_else(String::new, |one| units::bytes(one.reserved_bytes)),
         recorded.map_or_else(String::new, |one| bytes(one.outside_bytes)),
-        process.name.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
+        process_name(process),
     ]
 }
