@@ -53,16 +53,85 @@ def test_a_caught_error_is_recorded_as_recovered(device):
     assert sidecar["oom"]["outcome"] == "recovered"
 
 
+def outcomes(device):
+    return {
+        path.name.partition(".")[0]: json.loads(path.read_text())["oom"]["outcome"]
+        for path in only_folder(device).glob("oom*.json")
+    }
+
+
+def ours(done):
+    return [line for line in done.stderr.splitlines() if line.startswith("gpumemprof: ")]
+
+
+def test_errors_that_were_recovered_from_leave_room_for_the_one_that_is_not(device):
+    done = device.run(PROGRAM, "recovered", "runs", simulated=SMALL, code=1)
+    assert outcomes(device) == {**{f"oom-{at}": "recovered" for at in (1, 2, 3)}, "oom-exception": "raised"}
+    sidecar = json.loads((only_folder(device) / "oom-exception.gpumemprof.json").read_text())
+    assert sidecar["oom"]["inputs"]["passes"] == [{"module": "GPT", "inputs": ["(256, 512)int64"]}]
+    assert sidecar["current"]["phase"] == "forward" and "OutOfMemoryError" in done.stderr.splitlines()[-1]
+    assert (only_folder(device) / "report-oom-exception.html").exists()
+    told = done.stderr.rpartition("recovered from")[2]
+    assert "inputs (256, 512)int64" in told and "inputs were (4, 256)int64" in told and "since step 4" in told
+    # Without a good step in between, there is none to compare with.
+    assert "inputs were (1024, 512)int64" not in done.stderr
+
+
+def test_an_error_that_was_caught_is_not_called_recovered(device):
+    done = device.run(PROGRAM, "exits", "runs", simulated=SMALL, code=3)
+    assert outcomes(device) == {"oom-1": "caught"}
+    assert ours(done)[-1] == "gpumemprof: the out-of-memory error of oom-1.pickle was caught; the program ended"
+
+
+def test_an_error_that_another_was_raised_for_has_one_snapshot(device):
+    done = device.run(PROGRAM, "wrapped", "runs", simulated=SMALL, code=1)
+    assert done.stderr.rstrip().splitlines()[-1] == "RuntimeError: training failed"
+    assert outcomes(device) == {"oom-1": "raised"}
+    assert [path.name for path in only_folder(device).glob("*.pickle")] == ["oom-1.pickle"]
+    assert "recovered" not in done.stderr
+
+
+def test_a_slow_disk_holds_nobody_up_beyond_the_budget(device):
+    done = device.run(PROGRAM, "slow", "runs", simulated=SMALL)
+    # One second, and what taking the snapshot takes.
+    assert 0.9 < json.loads(done.stdout.splitlines()[-1])["held_s"] < 2.5
+    assert "the snapshot takes too long to wait for" in done.stderr
+    # The end of the program waits for what is being written.
+    assert outcomes(device) == {"oom-1": "caught"}
+    assert gpumemprof.read(only_folder(device) / "oom-1.pickle").ooms()
+
+
+def test_the_batch_that_failed_is_told_without_gradients_too(device):
+    done = device.run(PROGRAM, "asked", "runs", simulated=SMALL, code=1)
+    (line,) = [line for line in ours(done) if line.startswith("gpumemprof: in module")]
+    assert line.endswith("inputs (2048, 512)int64") and "since step" not in done.stderr
+
+
+def test_where_nothing_is_recorded_an_error_is_told_from_its_message(device):
+    code = (
+        "import gpumemprof, torch; assert not gpumemprof.enable('runs') and not gpumemprof.enable('runs')\n"
+        "torch.empty(1 << 42, dtype=torch.uint8, device='cuda')"
+    )
+    settings = "backend:cudaMallocAsync"
+    done = device.run("-c", code, simulated=SMALL, code=1, PYTORCH_CUDA_ALLOC_CONF=settings)
+    assert len(ours(done)) == 3, done.stderr
+    assert "not recording" in ours(done)[0] and "out of memory" in ours(done)[1] and "no snapshot" in ours(done)[2]
+    assert not (device.tmp / "runs").exists()
+
+
 def test_a_loop_of_errors_is_counted_not_dumped(device):
     done = device.run(PROGRAM, "loop", "runs", simulated=SMALL)
     assert json.loads(done.stdout.splitlines()[-1])["ooms"] == 30
     assert len(list(only_folder(device).glob("*.pickle"))) <= 3
+    assert [line for line in ours(done) if "out of memory again" in line] == [
+        f"gpumemprof: out of memory again ({count} times so far); no further snapshot of it" for count in (2, 10)
+    ]
 
 
 def test_an_error_in_a_thread_is_explained(device):
     done = device.run(PROGRAM, "thread", "runs", simulated=SMALL)
     assert "Exception in thread" in done.stderr and "OutOfMemoryError" in done.stderr
-    assert (only_folder(device) / "oom-1.pickle").exists()
+    assert outcomes(device) == {"oom-1": "raised"} and "recovered" not in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_costs_one_line(device):
