@@ -98,6 +98,7 @@ pub struct PytorchStatus {
 pub struct Watch {
     driver: Driver,
     pulses: PathBuf,
+    namespace: Option<String>,
     last: Mutex<Option<Look>>,
 }
 
@@ -110,6 +111,8 @@ struct Look {
     /// When NVML was asked, and when it had answered.
     from_us: i64,
     until_us: i64,
+    /// This process's own process-id namespace.
+    namespace: Option<String>,
 }
 
 /// How long [`Watch::look_settled`] waits for processes to speak again: they do so twice a second.
@@ -124,6 +127,7 @@ impl Watch {
         Ok(Self {
             driver: Driver::open(library)?,
             pulses: pulse::folder(),
+            namespace: identity::Own::new().namespace,
             last: Mutex::default(),
         })
     }
@@ -148,6 +152,7 @@ impl Watch {
             samples,
             from_us,
             until_us,
+            namespace: self.namespace.clone(),
         };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.replace(look.clone());
@@ -238,7 +243,7 @@ fn processes(
             };
             let list = place.list(sample).unwrap_or_default();
             let reserved = counters.reserved_bytes;
-            let told = find(list, pulse, reserved);
+            let told = find(list, pulse, reserved, look.namespace.as_deref(), name);
             let row = told.and_then(|(process, _)| {
                 (all.iter_mut()).find(|row| row.process == Some(process) && row.pytorch.is_none())
             });
@@ -289,18 +294,27 @@ fn processes(
     Some(all)
 }
 
-/// The process of `pulse` in NVML's list.
+/// The process of `pulse` in NVML's list; `namespace` is this process's, and `name` looks a process
+/// up in it.
 ///
-/// Outside of containers its id is the driver's, and nothing is inferred. In one it may be that only
-/// the size tells.
-fn find(list: &[ProcessSample], pulse: &Pulse, reserved_bytes: u64) -> Option<(u32, Told)> {
-    let namespace = pulse.namespace.as_deref();
-    if namespace.is_some_and(identity::is_first) {
-        let found = list.iter().find(|one| one.process == pulse.process)?;
-        return Some((found.process, Told::ProcessId));
+/// Where the pulse's ids are the driver's, the id tells. By its size a process is told only where ids
+/// cannot: where the pulse comes from another namespace, or the candidate's id is of no process here.
+fn find(
+    list: &[ProcessSample],
+    pulse: &Pulse,
+    reserved_bytes: u64,
+    namespace: Option<&str>,
+    name: &dyn Fn(u32) -> Option<String>,
+) -> Option<(u32, Told)> {
+    let of_pulse = pulse.namespace.as_deref();
+    let is_listed = list.iter().any(|one| one.process == pulse.process);
+    if is_listed && of_pulse.is_some_and(identity::is_first) {
+        return Some((pulse.process, Told::ProcessId));
     }
     let found = identity::find(list, pulse.process, pulse.outer_process, reserved_bytes);
-    found.filter(|&(_, how)| how != Told::OnlyCandidate || namespace.is_some())
+    found.filter(|&(process, how)| {
+        how != Told::OnlyCandidate || of_pulse != namespace || name(process).is_none()
+    })
 }
 
 /// Whether PyTorch's reserved bytes did not change while NVML was asked for `before`: the process
@@ -575,6 +589,7 @@ mod tests {
             samples: vec![Some(sample.clone())],
             from_us,
             until_us: from_us + 100,
+            namespace: Some(HERE.to_owned()),
         })
     }
 
@@ -639,24 +654,26 @@ mod tests {
         device(&board(), 0, look, None, name).processes.unwrap()
     }
 
+    /// The namespace of these looks.
+    const HERE: &str = "pid:[4026532000]";
+
     #[test]
-    fn sizes_tell_in_containers_only() {
-        let told = |namespace: Option<&str>, own: u32| {
+    fn sizes_tell_only_where_ids_cannot() {
+        let told = |namespace: &str, own: u32, candidate: u32| {
             let mut speaker = pulse(own, 4);
-            speaker.namespace = namespace.map(str::to_owned);
-            let rows = rows(&sample(&[process(7, 1), process(8, 5)]), &[speaker]);
+            speaker.namespace = Some(namespace.to_owned());
+            let rows = rows(&sample(&[process(7, 1), process(candidate, 5)]), &[speaker]);
             let row = rows.iter().find(|row| row.pytorch.is_some()).unwrap();
             (row.process, row.pytorch.as_ref().unwrap().told_by)
         };
-        let first = "pid:[4026531836]";
-        assert_eq!(
-            told(Some("pid:[4026532000]"), 1),
-            (Some(8), Some(Told::OnlyCandidate))
-        );
-        assert_eq!(told(Some(first), 1), (None, None));
-        assert_eq!(told(None, 1), (None, None));
+        let inferred = |id| (Some(id), Some(Told::OnlyCandidate));
+        // Ids below 100 are of processes that can be looked up here.
+        assert_eq!(told("pid:[4026532001]", 1, 8), inferred(8));
+        assert_eq!(told(HERE, 1, 8), (None, None));
+        assert_eq!(told(HERE, 1, 100_008), inferred(100_008));
         // An id that is the driver's is right whatever the sizes.
-        assert_eq!(told(Some(first), 7), (Some(7), Some(Told::ProcessId)));
+        let first = "pid:[4026531836]";
+        assert_eq!(told(first, 7, 8), (Some(7), Some(Told::ProcessId)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 """Reports in a headless browser: what is opened, and how."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -43,12 +44,14 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def write_report(tmp_path_factory):
-    """Writes the report of a snapshot given as Python objects; returns its path."""
+    """Writes the report of a snapshot given as Python objects, with its sidecar if there is one; returns its path."""
 
-    def write(name: str, snapshot: object, *flags: str) -> pathlib.Path:
+    def write(name: str, snapshot: object, *flags: str, sidecar: object = None) -> pathlib.Path:
         folder = tmp_path_factory.mktemp(name)
         source = folder / f"{name}.pickle"
         source.write_bytes(snapshots.dump(snapshot))
+        if sidecar is not None:
+            (folder / f"{name}.gpumemprof.json").write_text(json.dumps(sidecar))
         out = folder / f"{name}.html"
         command = [str(binary()), "report", str(source), "-o", str(out), *flags]
         subprocess.run(command, check=True, capture_output=True, text=True)

@@ -190,3 +190,46 @@ def stranding() -> dict:
         },
         "external_annotations": [],
     }
+
+
+def sidecar(snapshot: dict, module: str = "blocks.3.attn") -> dict:
+    """What a recorder tells of the failure in ``training()``."""
+    events = snapshot["device_traces"][0]
+    (failed,) = [event for event in events if event["action"] == "oom"]
+
+    def batch(step: int, length: int, allocated: int) -> dict:
+        passes = [{"module": "GPT", "inputs": [f"(8, {length})int64"]}]
+        return {"step": step, "micro_batch": 0, "passes": passes, "allocated_bytes": {"0": allocated}}
+
+    return {
+        "schema": "gpumemprof.sidecar/1",
+        "run": {
+            "gpumemprof": "0.9.0",
+            "torch": "2.15.0+cu132",
+            "cuda": "13.2",
+            "hip": None,
+            "python": "3.12.4",
+            "platform": "Linux-6.1.0-x86_64-with-glibc2.36",
+            "host": "trainer-node-17",
+            "process": 4711,
+            "argv": ["/home/alice/project/train.py", "--lr=0.1", "--token=hunter2"],
+            "environment": {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:128", "WORLD_SIZE": "8"},
+            "devices": [{"device": 0, "name": "NVIDIA H100 80GB HBM3", "total_bytes": 85_520_809_984}],
+        },
+        "rank": 3,
+        "step": 7,
+        "current": {"module": module, "phase": "forward", "step": 7},
+        "batches": [batch(6, 512, 64 * MIB), batch(7, 4096, 65 * MIB)],
+        "oom": {
+            "device": 0,
+            "driver_request_bytes": 400 * MIB,
+            "device_free_bytes": failed["addr"],
+            "time_us": failed["time_us"],
+            "python_stack": ["/home/alice/project/model.py:77 too_much", "/home/alice/project/train.py:12 train"],
+            "current": {"module": module, "phase": "forward", "step": 7},
+            "inputs": {"is_training": True, "passes": [{"module": "GPT", "inputs": ["(8, 4096)int64"]}]},
+            "outcome": "recovered",
+            "count": 2,
+        },
+        "ends": [{"device": 0, "events": len(events), "time_us": events[-1]["time_us"]}],
+    }

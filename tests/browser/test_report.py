@@ -192,6 +192,66 @@ def test_text_from_the_file_stays_text(opened, write_report):
     assert session.errors == [] and len(session.requests) == 1
 
 
+@pytest.mark.parametrize("width,height", [(1280, 720), (2560, 1440)])
+def test_a_recorded_run_is_told(opened, write_report, width, height):
+    snapshot = snapshots.training()
+    report = write_report("recorded", snapshot, sidecar=snapshots.sidecar(snapshot))
+    session = opened(width, height)
+    page = session.open(report)
+    told = page.locator("#summary .told").first
+    expect(told).to_be_visible()
+    rows = {row.locator("th").inner_text(): row.locator("td").inner_text() for row in told.locator("tr").all()}
+    assert rows == {
+        "line": "/home/alice/project/model.py:77 too_much",
+        "layer": "blocks.3.attn",
+        "phase": "forward",
+        "step": "7",
+        "batch": "(8, 4096)int64",
+        "since the last step": (
+            "step 6: its batch was (8, 512)int64; 64.00 MiB allocated at its start, 65.00 MiB at the start of this one"
+        ),
+        "outcome": "recovered: the program went on; 2 such errors in this process",
+    }
+    run = page.locator("#run")
+    for text in (
+        "trainer-node-17",
+        "4711",
+        "PyTorch 2.15.0+cu132, CUDA 13.2, Python 3.12.4, gpumemprof 0.9.0",
+        "--token=hunter2",
+        "NVIDIA H100 80GB HBM3, 79.65 GiB",
+        "max_split_size_mb:128",
+    ):
+        expect(run).to_contain_text(text)
+    overflow = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow == 0, "the page scrolls sideways"
+    assert session.errors == []
+
+
+def test_what_a_recorder_tells_stays_text_and_can_be_redacted(opened, write_report):
+    snapshot = snapshots.training(3)
+    hostile = snapshots.sidecar(snapshot, snapshots.HOSTILE)
+    hostile["run"]["environment"]["RANK"] = snapshots.HOSTILE
+    session = opened()
+    page = session.open(write_report("told-hostile", snapshot, sidecar=hostile))
+    assert "<img src=x" in page.locator("#summary .told").first.inner_text()
+    expect(page.locator("img")).to_have_count(0)
+    assert "owned" not in page.title() and session.errors == [] and len(session.requests) == 1
+    redacted = write_report("told-redacted", snapshot, "--redact", sidecar=snapshots.sidecar(snapshot))
+    text = redacted.read_text()
+    for leak in ("trainer-node-17", "hunter2", "alice", "/home"):
+        assert leak not in text, leak
+    assert "train.py and 2 arguments, hidden" in text
+
+
+def test_the_sidecar_of_another_snapshot_is_not_used(opened, write_report):
+    snapshot = snapshots.training()
+    other = snapshots.sidecar(snapshot)
+    other["ends"][0]["events"] += 1
+    page = opened().open(write_report("told-other", snapshot, sidecar=other))
+    expect(page.locator("#run")).to_have_count(0)
+    expect(page.locator("#warnings")).to_contain_text("belongs to another one")
+
+
 @pytest.fixture(scope="session")
 def what_if_report(write_report):
     return write_report("stranding", snapshots.stranding())

@@ -4,20 +4,21 @@
 use serde::Serialize;
 
 use crate::snapshot::{
-    Action, Batch, DeviceId, Outcome, RunContext, RunFailure, RunPlace, Snapshot,
+    Action, Batch, DeviceId, FailedInputs, Outcome, Pass, RunContext, RunFailure, RunPlace,
+    Snapshot,
 };
 use crate::units;
 
-/// How a step differs from the one before, at the same forward pass of both.
+/// How a step of training differs from the one before, at the same micro-batch of both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SinceStep {
     /// The step before.
     pub step: i64,
-    /// Its batch, if it was of other shapes or types.
-    pub inputs_before: Option<Vec<String>>,
-    /// What was allocated on the device when its batch went in, bytes.
+    /// What went into the same modules then, where it was of other shapes or types.
+    pub inputs_before: Vec<Pass>,
+    /// What was allocated on the device when its micro-batch began, bytes.
     pub allocated_before_bytes: Option<u64>,
-    /// The same for the batch of the failure.
+    /// The same for the one of the failure.
     pub allocated_bytes: Option<u64>,
 }
 
@@ -31,8 +32,8 @@ pub struct OomContext {
     /// What ran.
     #[serde(flatten)]
     pub place: RunPlace,
-    /// The newest batch of that step.
-    pub inputs: Option<Vec<String>>,
+    /// What had gone into the model that ran.
+    pub inputs: Vec<Pass>,
     /// What was different one step before.
     pub since: Option<SinceStep>,
     /// `file:line function` of the program's frames, innermost first.
@@ -67,14 +68,14 @@ impl OomContext {
     }
 
     fn new(context: &RunContext, failure: &RunFailure, device: DeviceId) -> Self {
-        let place = &context.current;
-        let batch = newest_batch(&context.batches, place);
+        let place = failure.current.as_ref().unwrap_or(&context.current);
+        let inputs = failure.inputs.as_ref();
         Self {
             outcome: failure.outcome,
             count: failure.count,
             place: place.clone(),
-            inputs: batch.map(|batch| batch.inputs.clone()),
-            since: batch.and_then(|batch| since(&context.batches, batch, device)),
+            inputs: inputs.map_or_else(Vec::new, |inputs| inputs.passes.clone()),
+            since: inputs.and_then(|inputs| since(&context.batches, inputs, device)),
             python_stack: failure.python_stack.clone(),
         }
     }
@@ -96,15 +97,11 @@ impl OomContext {
         let micro = place.micro_batch.filter(|&micro| micro > 0);
         let micro = micro.map_or(String::new(), |micro| format!(", micro-batch {micro}"));
         add("step", place.step.map(|step| format!("{step}{micro}")));
-        add(
-            "batch",
-            self.inputs.as_ref().map(|inputs| inputs.join(", ")),
-        );
+        add("batch", Some(words(&self.inputs)));
         if let Some(since) = &self.since {
-            add(
-                "since the last step",
-                Some(format!("step {}: {}", since.step, since.sentence())),
-            );
+            let sentence = since.sentence();
+            let sentence = sentence.map(|text| format!("step {}: {text}", since.step));
+            add("since the last step", sentence);
         }
         let again = self
             .count
@@ -121,24 +118,27 @@ impl OomContext {
 }
 
 impl SinceStep {
-    fn sentence(&self) -> String {
-        let inputs = match &self.inputs_before {
-            Some(before) if before.is_empty() => "no batch told".to_owned(),
-            Some(before) => format!("its batch was {}", before.join(", ")),
-            None => "the same shapes".to_owned(),
-        };
-        let allocated = match (self.allocated_before_bytes, self.allocated_bytes) {
+    /// What is known to be different, and what was allocated; None where nothing is.
+    fn sentence(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if !self.inputs_before.is_empty() {
+            parts.push(format!("its batch was {}", words(&self.inputs_before)));
+        }
+        match (self.allocated_before_bytes, self.allocated_bytes) {
             (Some(before), Some(now)) if before == now => {
-                format!("{} allocated at the start of both", units::bytes(now))
+                parts.push(format!(
+                    "{} allocated at the start of both",
+                    units::bytes(now)
+                ));
             }
-            (Some(before), Some(now)) => format!(
+            (Some(before), Some(now)) => parts.push(format!(
                 "{} allocated at its start, {} at the start of this one",
                 units::bytes(before),
                 units::bytes(now)
-            ),
-            _ => return inputs,
-        };
-        format!("{inputs}; {allocated}")
+            )),
+            _ => {}
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 }
 
@@ -157,27 +157,36 @@ fn failed_at(snapshot: &Snapshot, device: DeviceId, failure: &RunFailure) -> Opt
     u32::try_from(row).ok()
 }
 
-/// The newest batch of the step and forward pass of `place`.
-fn newest_batch<'a>(batches: &'a [Batch], place: &RunPlace) -> Option<&'a Batch> {
-    let step = place.step?;
-    batches.iter().rev().find(|batch| {
-        batch.step == step
-            && place
-                .micro_batch
-                .is_none_or(|micro| micro == batch.micro_batch)
-    })
+/// What went into modules; their names only where there are several.
+fn words(passes: &[Pass]) -> String {
+    let one = |pass: &Pass| {
+        let inputs = pass.inputs.join(", ");
+        let module = pass.module.as_deref().filter(|_| passes.len() > 1);
+        module.map_or_else(|| inputs.clone(), |module| format!("{module} {inputs}"))
+    };
+    passes.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// How the step of `batch` differs from the last before it.
-fn since(batches: &[Batch], batch: &Batch, device: DeviceId) -> Option<SinceStep> {
-    let earlier = || batches.iter().filter(|one| one.step < batch.step);
-    let step = earlier().map(|one| one.step).max()?;
-    let before = earlier().find(|one| one.step == step && one.micro_batch == batch.micro_batch)?;
+/// How the step of the newest micro-batch differs from the last before it.
+fn since(batches: &[Batch], inputs: &FailedInputs, device: DeviceId) -> Option<SinceStep> {
+    let now = batches.last().filter(|_| inputs.is_training)?;
+    let before = batches
+        .iter()
+        .rev()
+        .find(|one| one.step < now.step && one.micro_batch == now.micro_batch)?;
+    let other = |pass: &Pass| {
+        // Of modules that share a name, or run several times, only what is common is known.
+        pass.module.as_ref()?;
+        let mut fed = before.passes.iter().filter(|one| one.module == pass.module);
+        let first = fed.next()?;
+        let is_told = first.inputs != pass.inputs && fed.all(|one| one.inputs == first.inputs);
+        is_told.then(|| first.clone())
+    };
     Some(SinceStep {
-        step,
-        inputs_before: (before.inputs != batch.inputs).then(|| before.inputs.clone()),
+        step: before.step,
+        inputs_before: inputs.passes.iter().filter_map(other).collect(),
         allocated_before_bytes: before.allocated_on(device),
-        allocated_bytes: batch.allocated_on(device),
+        allocated_bytes: now.allocated_on(device),
     })
 }
 
@@ -188,11 +197,18 @@ mod tests {
 
     const DEVICE: DeviceId = DeviceId(1);
 
+    fn pass(inputs: &str) -> Pass {
+        Pass {
+            module: Some("GPT".to_owned()),
+            inputs: vec![inputs.to_owned()],
+        }
+    }
+
     fn batch(step: i64, micro_batch: i64, inputs: &str, bytes: u64) -> Batch {
         Batch {
             step,
             micro_batch,
-            inputs: vec![inputs.to_owned()],
+            passes: vec![pass(inputs)],
             allocated_bytes: [(DEVICE.to_string(), bytes)].into(),
         }
     }
@@ -230,6 +246,10 @@ mod tests {
                 device: Some(DEVICE.0),
                 device_free_bytes: free,
                 outcome: Outcome::Recovered,
+                inputs: Some(FailedInputs {
+                    is_training: true,
+                    passes: vec![pass("(8, 16)int64")],
+                }),
                 count: Some(3),
                 python_stack: vec!["train.py:7 step".to_owned()],
                 ..RunFailure::default()
@@ -256,10 +276,7 @@ mod tests {
         let told = OomContext::of(&snapshot, DEVICE, 2).unwrap();
         let since = told.since.as_ref().unwrap();
         assert_eq!(since.step, 4);
-        assert_eq!(
-            since.inputs_before.as_deref(),
-            Some(&["(8, 8)int64".to_owned()][..])
-        );
+        assert_eq!(since.inputs_before, [pass("(8, 8)int64")]);
         assert_eq!(since.allocated_before_bytes, Some(3 << 20));
         let rows = told.rows();
         let of = |name| rows.iter().find(|row| row.0 == name).unwrap().1.as_str();
@@ -272,5 +289,12 @@ mod tests {
              start of this one"
         );
         assert!(of("outcome").ends_with("; 3 such errors in this process"));
+        // Outside of training there is nothing to compare to.
+        let mut snapshot = snapshot;
+        let context = snapshot.context.as_mut().unwrap();
+        let inputs = context.failure.as_mut().unwrap().inputs.as_mut().unwrap();
+        inputs.is_training = false;
+        let told = OomContext::of(&snapshot, DEVICE, 2).unwrap();
+        assert!(told.since.is_none() && !told.inputs.is_empty());
     }
 }

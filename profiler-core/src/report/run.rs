@@ -163,7 +163,8 @@ mod tests {
     use crate::replay::Replay;
     use crate::report::{ReportInput, ReportOptions, html, synthetic};
     use crate::snapshot::{
-        Batch, Outcome, RunContext, RunDevice, RunFacts, RunFailure, RunPlace, Snapshot,
+        FailedInputs, Outcome, Pass, RunContext, RunDevice, RunFacts, RunFailure, RunPlace,
+        Snapshot,
     };
 
     fn page(snapshot: &Snapshot, redact: bool) -> String {
@@ -214,13 +215,16 @@ mod tests {
                 step: Some(7),
                 micro_batch: None,
             },
-            batches: vec![Batch {
-                step: 7,
-                inputs: vec!["ids (8, 512)int64".to_owned()],
-                ..Batch::default()
-            }],
+            batches: Vec::new(),
             failure: Some(RunFailure {
                 outcome: Outcome::Raised,
+                inputs: Some(FailedInputs {
+                    is_training: true,
+                    passes: vec![Pass {
+                        module: None,
+                        inputs: vec!["ids (8, 512)int64".to_owned()],
+                    }],
+                }),
                 message: text(message),
                 python_stack: vec!["/home/alice/secret project/train.py:12 step".to_owned()],
                 ..RunFailure::default()

@@ -182,7 +182,7 @@ pub struct Sidecar {
     #[serde(default)]
     pub rank: Option<u64>,
     /// What ran when the snapshot was taken.
-    #[serde(default, deserialize_with = "context::place")]
+    #[serde(default)]
     pub current: RunPlace,
     /// The newest batches, oldest first.
     #[serde(default, deserialize_with = "list::<_, _, MAX_BATCHES>")]
@@ -314,7 +314,7 @@ mod tests {
             Sidecar::parse(text.as_bytes())
         };
         assert_eq!(of(&row).unwrap().walks.len(), 10_000);
-        let many = vec![row.as_str(); 5].join(",");
+        let many = [row.as_str(); 5].join(",");
         assert!(matches!(of(&many), Err(SidecarError::TooMany { .. })));
     }
 
@@ -337,8 +337,11 @@ mod tests {
                     "total_bytes": 80, "counters": {"num_ooms": 1}}]},
             "current": {"module": "blocks.0", "phase": "forward", "step": 7, "mine": [1]},
             "batches": [{"step": 7, "micro_batch": 0, "inputs": ["(8, 512)int64"],
+                         "passes": [{"module": null, "inputs": ["(8, 512)int64"]}],
                          "allocated_bytes": {"0": 5}}],
-            "oom": {"device": 0, "driver_request_bytes": 9, "outcome": "went away"}}"#;
+            "oom": {"device": 0, "driver_request_bytes": 9, "outcome": "went away",
+                    "current": {"phase": "forward"},
+                    "inputs": {"is_training": true, "passes": [{"module": "a", "inputs": []}]}}}"#;
         let sidecar = Sidecar::parse(text.as_bytes()).unwrap();
         let context = sidecar.run_context().unwrap();
         assert_eq!((context.rank, context.current.step), (Some(3), Some(7)));
@@ -347,7 +350,11 @@ mod tests {
             context.batches[0].allocated_on(crate::snapshot::DeviceId(0)),
             Some(5)
         );
-        assert_eq!(context.failure.unwrap().outcome, Outcome::Unknown);
+        assert_eq!(context.batches[0].passes[0].inputs, ["(8, 512)int64"]);
+        let failure = context.failure.unwrap();
+        assert_eq!(failure.outcome, Outcome::Unknown);
+        assert_eq!(failure.current.unwrap().phase.as_deref(), Some("forward"));
+        assert!(failure.inputs.unwrap().is_training);
         // The program's own metadata may be of any form.
         let odd =
             "{\"schema\": \"gpumemprof.sidecar/1\", \"current\": {\"module\": 3, \"step\": \"x\"}}";

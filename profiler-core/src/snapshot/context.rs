@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use crate::capped::{list, map};
 
@@ -88,21 +89,59 @@ pub struct RunPlace {
     pub phase: Option<String>,
     /// The training step.
     pub step: Option<i64>,
-    /// The forward pass in it, from 0.
+    /// The micro-batch in it, from 0.
     pub micro_batch: Option<i64>,
 }
 
-/// A batch as it went into the model.
+/// The program may have set metadata of its own, in any form: what is not of the recorder's is
+/// passed over.
+impl<'de> Deserialize<'de> for RunPlace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = Option::<Map<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
+        let text = |name: &str| found.get(name)?.as_str().map(str::to_owned);
+        let number = |name: &str| found.get(name)?.as_i64();
+        Ok(Self {
+            module: text("module"),
+            phase: text("phase"),
+            step: number("step"),
+            micro_batch: number("micro_batch"),
+        })
+    }
+}
+
+/// A forward pass of an outermost module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Pass {
+    /// The module, where that is known.
+    pub module: Option<String>,
+    /// Shapes and types of the tensors that went in: `input_ids (8, 512)int64`.
+    #[serde(deserialize_with = "list::<_, _, MAX_ITEMS>")]
+    pub inputs: Vec<String>,
+}
+
+/// What had gone into the model that ran when something failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct FailedInputs {
+    /// Whether it was a step of training, which others can be compared to.
+    pub is_training: bool,
+    /// The passes.
+    #[serde(deserialize_with = "list::<_, _, MAX_ITEMS>")]
+    pub passes: Vec<Pass>,
+}
+
+/// A micro-batch as it went into the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Batch {
     /// The training step.
     pub step: i64,
-    /// The forward pass in it, from 0.
+    /// The micro-batch in it, from 0.
     pub micro_batch: i64,
-    /// Shapes and types of its tensors: `input_ids (8, 512)int64`.
+    /// Its passes through outermost modules.
     #[serde(deserialize_with = "list::<_, _, MAX_ITEMS>")]
-    pub inputs: Vec<String>,
+    pub passes: Vec<Pass>,
     /// What was allocated when it went in, bytes, by PyTorch's number of the device.
     #[serde(deserialize_with = "map::<_, _, MAX_ITEMS>")]
     pub allocated_bytes: BTreeMap<String, u64>,
@@ -164,6 +203,10 @@ pub struct RunFailure {
     /// `file:line function` of the program's frames, innermost first.
     #[serde(deserialize_with = "list::<_, _, MAX_ITEMS>")]
     pub python_stack: Vec<String>,
+    /// What ran when it happened, where that was told with it.
+    pub current: Option<RunPlace>,
+    /// What had gone into the model that ran; None outside of one, and where that was not told.
+    pub inputs: Option<FailedInputs>,
     /// What became of it.
     pub outcome: Outcome,
     /// The exception's text, where the allocator's observer was not told of the failure.

@@ -20,7 +20,9 @@ mod watch;
 
 pub use annotations::{Annotation, Stage};
 pub use column::SparseColumn;
-pub use context::{Batch, Outcome, RunContext, RunDevice, RunFacts, RunFailure, RunPlace};
+pub use context::{
+    Batch, FailedInputs, Outcome, Pass, RunContext, RunDevice, RunFacts, RunFailure, RunPlace,
+};
 pub use events::{Action, Event, Events, NO_TIME, Trace};
 pub use format::FormatFeatures;
 pub use frames::{Frame, FrameTable, FxNode};
