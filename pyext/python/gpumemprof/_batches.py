@@ -67,11 +67,16 @@ class Batches:
         now = (step, micro_batch)
         thread = get_ident()
         mine = self.threads.get(thread)
-        if mine is None or mine.of != now:
+        if mine is None:
             if len(self.threads) > MAX_THREADS:
                 self.threads.clear()
             mine = self.threads[thread] = ThreadPasses(now)
-        mine.is_cut |= len(mine.passes) == MAX_PASSES
+        elif mine.of != now:
+            mine.of = now
+            mine.passes.clear()
+            mine.is_cut = False
+        elif len(mine.passes) == MAX_PASSES:
+            mine.is_cut = True
         mine.is_training = is_training
         # The native half that is called between them adds no frame.
         caller = sys._getframe(2).f_locals.get("self")
@@ -134,6 +139,28 @@ class Batches:
         module = ref() if ref is not None else None
         record = self._records.get(id(module)) if module is not None else None
         return {"module": None if record is None else record.name, "inputs": words(shapes)}
+
+
+def at_failure(
+    batches: list[dict[str, Any]], current: dict[str, Any], inputs: Optional[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """``batches`` as told beside a failure: ``inputs`` are of the module that ran then, in all of them. Where that
+    is not known, the step that failed has none."""
+    step = current.get("step")
+    if inputs is None:
+        return [one for one in batches if one["step"] != step]
+    # Of several since the last backward pass the first is the model; what follows are losses.
+    main = inputs["passes"][0]
+    if not inputs["is_training"]:
+        only = {"step": step, "micro_batch": current.get("micro_batch", 0), "allocated_bytes": {}}
+        return [] if step is None else [{**only, "inputs": main["inputs"], "passes": inputs["passes"]}]
+    out = []
+    for one in batches:
+        fed = [passed["inputs"] for passed in one["passes"] if passed["module"] == main["module"] is not None]
+        out.append({**one, "inputs": fed[0] if fed and all(other == fed[0] for other in fed) else []})
+    if out and out[-1]["step"] == step:
+        out[-1]["inputs"] = main["inputs"]
+    return out
 
 
 def words(shapes: Shapes) -> list[str]:

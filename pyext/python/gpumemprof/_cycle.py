@@ -21,40 +21,58 @@ class Cycle:
     def __init__(self) -> None:
         self.is_over = False
         """Whether the next forward pass begins a new step."""
-        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._irregular: weakref.WeakSet[Any] = weakref.WeakSet()
+        # By identity: this runs in the program's own time, and sets of weak references cost 1 µs a question.
+        self._alive: dict[int, weakref.ref[Any]] = {}
+        self._known: set[int] = set()
+        self._irregular: set[int] = set()
         """Those that some steps go without."""
-        self._stepped: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._stepped: set[int] = set()
         self._ended = 0
         """Steps in which an optimizer stepped."""
 
     def expect(self, optimizers: Iterable[Any]) -> None:
         """These belong to every step."""
-        self._known.update(optimizers)
+        for optimizer in optimizers:
+            self._known.add(self._meet(optimizer))
 
     def note(self, optimizer: Any, is_in_backward: bool) -> bool:
         """An optimizer is about to step; whether a new step begins with it."""
         if is_in_backward:
             self.is_over = True
             return False
-        begins = optimizer in self._stepped
+        key = id(optimizer)
+        begins = key in self._stepped
         if begins:
-            missing = [other for other in self._known if other not in self._stepped]
-            self._known.difference_update(missing)
-            self._irregular.update(missing)
+            missing = self._known - self._stepped
+            self._known -= missing
+            self._irregular |= missing
             self.begin()
-        elif optimizer not in self._known and optimizer not in self._irregular:
+        elif key not in self._alive:
+            self._meet(optimizer)
             if self._ended > 1:
-                self._irregular.add(optimizer)
+                self._irregular.add(key)
             else:
-                self._stepped.update(self._known)
-                self._known.add(optimizer)
-        self._stepped.add(optimizer)
-        self.is_over = all(other in self._stepped for other in self._known)
+                self._stepped |= self._known
+                self._known.add(key)
+        self._stepped.add(key)
+        self.is_over = self._known <= self._stepped
         return begins
 
     def begin(self) -> None:
         """A new step begins."""
         self.is_over = False
-        self._ended += len(self._stepped) > 0
-        self._stepped.clear()
+        if self._stepped:
+            self._ended += 1
+            self._stepped.clear()
+
+    def _meet(self, optimizer: Any) -> int:
+        key = id(optimizer)
+        if key not in self._alive:
+
+            def forget(_: Any) -> None:
+                del self._alive[key]
+                for found in (self._known, self._irregular, self._stepped):
+                    found.discard(key)
+
+            self._alive[key] = weakref.ref(optimizer, forget)
+        return key

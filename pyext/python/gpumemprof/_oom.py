@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+from ._batches import at_failure
 from ._capture import Capture
 from ._files import say, sidecar_path
 from ._snapshot import oom_messages, read
@@ -209,7 +210,8 @@ class OomWatch:
         self._dumped.append(seen)
         capture = seen.capture = self.recorder.capture(name, timeout_s=budget, oom=seen.oom)
         if "current" in seen.oom:
-            capture.document.update(current=seen.oom["current"], batches=seen.batches)
+            told = at_failure(seen.batches, seen.oom["current"], seen.oom.get("inputs"))
+            capture.document.update(current=seen.oom["current"], batches=told)
         Explanation(self.recorder, capture).run(max(budget - (time.monotonic() - started), 0.0))
         return capture
 
