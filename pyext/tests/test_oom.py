@@ -49,6 +49,8 @@ def test_an_uncaught_error_is_explained_and_stays_what_it_was(device):
 def test_a_caught_error_is_recorded_as_recovered(device):
     result = device.result(PROGRAM, "catch", "runs", simulated=SMALL)
     assert result["ooms"] == 1
+    # What comes after a forward pass that failed is no loss.
+    assert json.loads(result["label"]) == {"step": 1}
     sidecar = json.loads((only_folder(device) / "oom-1.gpumemprof.json").read_text())
     assert sidecar["oom"]["outcome"] == "recovered"
 

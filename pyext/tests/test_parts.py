@@ -242,6 +242,66 @@ def test_an_error_is_found_behind_those_it_caused():
     assert oom_causes(raised(ends)) == [] and oom_causes(None) == [] and oom_causes(ValueError("x")) == []
 
 
+def test_one_that_was_recovered_from_gives_way(tmp_path, capsys):
+    from types import SimpleNamespace
+
+    from gpumemprof import _oom
+
+    recorder = SimpleNamespace(snapshots=[])
+    watch = _oom.OomWatch(recorder)
+
+    def dump(number, time_s, outcome):
+        path = tmp_path / f"oom-{number}.pickle"
+        for file in (path, _oom.sidecar_path(path), _oom._report_path(path)):
+            file.write_text("")
+        recorder.snapshots.append(path)
+        seen = _oom.Seen({}, None, time_s)
+        seen.outcome = outcome
+        is_written = SimpleNamespace(is_set=lambda: True)
+        seen.capture = SimpleNamespace(path=path, is_written=is_written)
+        watch._dumped.append(seen)
+
+    for number, outcome in enumerate(("raised", "recovered", "recovered")):
+        assert watch._has_room(1000.0)
+        dump(number, 1000.0, outcome)
+    # Not at once, and not those that were not recovered from.
+    assert not watch._has_room(1001.0) and len(list(tmp_path.iterdir())) == 9
+    assert watch._has_room(1040.0)
+    assert sorted(path.name for path in tmp_path.glob("*.pickle")) == ["oom-0.pickle", "oom-2.pickle"]
+    assert len(list(tmp_path.iterdir())) == 6 and [path.name for path in recorder.snapshots] == [
+        "oom-0.pickle",
+        "oom-2.pickle",
+    ]
+    assert "oom-1.pickle" in capsys.readouterr().err
+    dump(3, 1040.0, "caught")
+    assert watch._has_room(1100.0)
+    dump(4, 1100.0, "caught")
+    assert not watch._has_room(1150.0)
+    # After ten minutes there is room again.
+    assert watch._has_room(1000.0 + _oom.PER_SECONDS + 1)
+
+
+def test_what_is_told_of_a_batch_is_of_what_failed():
+    from gpumemprof._batches import at_failure
+
+    def begun(step, *passes):
+        told = [{"module": module, "inputs": inputs} for module, inputs in passes]
+        return {"step": step, "micro_batch": 0, "inputs": passes[0][1], "passes": told, "allocated_bytes": {"0": step}}
+
+    batches = [begun(0, ("A", ["a0"]), ("B", ["b0"])), begun(1, ("A", ["a1"]), ("B", ["b1"]))]
+    of_b = {"is_training": True, "passes": [{"module": "B", "inputs": ["b1"]}]}
+    assert [one["inputs"] for one in at_failure(batches, {"step": 1}, of_b)] == [["b0"], ["b1"]]
+    both = {"is_training": True, "passes": batches[1]["passes"]}
+    assert [one["inputs"] for one in at_failure(batches, {"step": 1}, both)] == [["a0"], ["a1"]]
+    # Called twice with different inputs, it is not known what goes with what.
+    twice = [begun(0, ("A", ["x"]), ("A", ["y"])), batches[1]]
+    of_a = {"is_training": True, "passes": [{"module": "A", "inputs": ["a1"]}]}
+    assert [one["inputs"] for one in at_failure(twice, {"step": 1}, of_a)] == [[], ["a1"]]
+    asked = {"is_training": False, "passes": [{"module": "A", "inputs": ["big"]}]}
+    assert [one["inputs"] for one in at_failure(batches, {"step": 1}, asked)] == [["big"]]
+    assert at_failure(batches, {"step": 1}, None) == batches[:1]
+
+
 def test_signs_of_life_of_dead_processes_are_removed(tmp_path):
     from gpumemprof._pulse import _start_ticks, remove_dead
 

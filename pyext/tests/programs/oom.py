@@ -98,5 +98,6 @@ if mode in ("catch", "loop"):
             too_much()
         except torch.OutOfMemoryError:
             optimizer.zero_grad(set_to_none=True)
+label = gpumemprof._recorder.current().labels.native.current
 train_step(model, optimizer)
-print(json.dumps({"ooms": torch.cuda.memory_stats()["num_ooms"]}))
+print(json.dumps({"ooms": torch.cuda.memory_stats()["num_ooms"], "label": label}))
