@@ -14,6 +14,7 @@ pub mod ask;
 pub mod commands;
 pub mod filter;
 pub mod flame;
+pub mod follow;
 pub mod load;
 pub mod memory_map;
 pub mod narrow;

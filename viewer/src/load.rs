@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-use profiler_core::read::{Progress, ReadError, ReadOptions, read_bytes};
+use profiler_core::read::{Progress, ReadError, ReadOptions, read_followed};
+use profiler_core::snapshot::Events;
 
+use crate::follow::Following;
 use crate::prepare::Document;
 
 /// Why a file did not open.
@@ -94,7 +96,8 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Starts opening `origin`; `wake` is called when there is something new to show.
+    /// Starts opening `origin`; `wake` is called when there is something new to show, but for the
+    /// bytes read ([`Self::step`]): whoever shows those looks again by itself.
     #[must_use]
     pub fn start(origin: Origin, wake: impl Fn() + Send + 'static) -> Self {
         let shared = Arc::new(Shared::default());
@@ -165,10 +168,11 @@ fn open(
     wake: &dyn Fn(),
     show: &dyn Fn(Arc<Document>),
 ) -> Result<Arc<Document>, LoadError> {
-    let mut report = |progress: Progress| {
+    let mut following = Following::start();
+    let mut follow = |progress: Progress, lists: &[Events]| {
+        following.send(lists);
         shared.done.store(progress.done, Ordering::Relaxed);
         shared.total.store(progress.total, Ordering::Relaxed);
-        wake();
         if shared.is_cancelled.load(Ordering::Relaxed) {
             ControlFlow::Break(())
         } else {
@@ -176,9 +180,11 @@ fn open(
         }
     };
     let options = ReadOptions::default();
-    let snapshot = match origin {
-        Origin::Path(path) => with_file(path, |bytes| read_bytes(bytes, &options, &mut report))??,
-        Origin::Bytes(_, bytes) => read_bytes(bytes, &options, &mut report)?,
+    let read = match origin {
+        Origin::Path(path) => {
+            with_file(path, |bytes| read_followed(bytes, &options, &mut follow))??
+        }
+        Origin::Bytes(_, bytes) => read_followed(bytes, &options, &mut follow)?,
     };
     let go_on = |step: u8| {
         shared.step.store(step, Ordering::Relaxed);
@@ -191,7 +197,8 @@ fn open(
     };
     go_on(1)?;
     let path = origin.path().map(Path::to_owned);
-    let draft = Arc::new(Document::draft(origin.name(), path, snapshot));
+    let ahead = following.finish();
+    let draft = Arc::new(Document::draft(origin.name(), path, read, ahead));
     go_on(2)?;
     // Without threads nothing is drawn before it is done.
     if cfg!(target_arch = "wasm32") {

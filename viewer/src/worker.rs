@@ -20,6 +20,7 @@ mod threaded {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::sync::{Arc, Condvar, Mutex, PoisonError};
+    use std::time::Duration;
 
     use super::Work;
 
@@ -85,6 +86,13 @@ mod threaded {
         #[must_use]
         pub fn answer(&self) -> Option<A> {
             self.answers.try_iter().last()
+        }
+
+        /// [`Self::answer`], waiting for at most `limit` if there is none yet.
+        #[must_use]
+        pub fn answer_within(&self, limit: Duration) -> Option<A> {
+            let first = self.answers.recv_timeout(limit).ok();
+            self.answer().or(first)
         }
 
         /// Whether a question is still open.
@@ -184,6 +192,12 @@ mod inline {
         pub fn answer(&self) -> Option<A> {
             let question = self.question.borrow_mut().take()?;
             (self.work.borrow_mut())(question, &|| false)
+        }
+
+        /// [`Self::answer`].
+        #[must_use]
+        pub fn answer_within(&self, _limit: std::time::Duration) -> Option<A> {
+            self.answer()
         }
 
         /// Whether a question is still open.

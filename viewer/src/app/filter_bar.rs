@@ -6,6 +6,7 @@ use profiler_core::attribution::{CleanStackId, frame_label};
 use profiler_core::units;
 
 use crate::filter::Filter;
+use crate::tokens::Theme;
 
 use super::Viewer;
 
@@ -18,7 +19,12 @@ pub(super) struct FilterText {
     max_bytes: String,
     min_events: String,
     max_events: String,
+    stream: String,
+    pool: String,
 }
+
+/// The most letters on a button that removes a condition; all are in its tooltip.
+const MAX_CHIP: usize = 40;
 
 impl Viewer {
     /// The filter's text, its menu, and a button for each thing that narrows.
@@ -50,24 +56,14 @@ impl Viewer {
         egui::Grid::new("filter menu")
             .num_columns(2)
             .show(ui, |ui| {
-                let number = |ui: &mut Ui, name: &str, text: &mut String, hint: &str| {
-                    let label = ui.label(name);
-                    ui.add(
-                        egui::TextEdit::singleline(text)
-                            .hint_text(hint)
-                            .desired_width(110.0),
-                    )
-                    .labelled_by(label.id);
-                    ui.end_row();
-                };
-                number(ui, "At least", &mut text.min_bytes, "1 MiB");
-                number(ui, "At most", &mut text.max_bytes, "20 MiB");
-                number(ui, "Lives at least (events)", &mut text.min_events, "100");
-                number(ui, "Lives at most (events)", &mut text.max_events, "1000");
-                filter.min_bytes = units::parse_bytes(&text.min_bytes);
-                filter.max_bytes = units::parse_bytes(&text.max_bytes);
-                filter.min_events = text.min_events.trim().parse().ok();
-                filter.max_events = text.max_events.trim().parse().ok();
+                let (min, max) = (&mut filter.min_bytes, &mut filter.max_bytes);
+                condition_ui(ui, ("At least", "1 MiB"), &mut text.min_bytes, min);
+                condition_ui(ui, ("At most", "20 MiB"), &mut text.max_bytes, max);
+                let (min, max) = (&mut filter.min_events, &mut filter.max_events);
+                let name = ("Lives at least (events)", "100");
+                condition_ui(ui, name, &mut text.min_events, min);
+                let name = ("Lives at most (events)", "1000");
+                condition_ui(ui, name, &mut text.max_events, max);
                 ui.label("Category");
                 let chosen = filter.category.and_then(|at| Category::ALL.get(at));
                 egui::ComboBox::from_id_salt("category")
@@ -79,15 +75,8 @@ impl Viewer {
                         }
                     });
                 ui.end_row();
-                for (name, slot) in [("Stream", &mut filter.stream), ("Pool", &mut filter.pool)] {
-                    ui.label(name);
-                    let mut text = slot.map_or_else(String::new, |number| number.to_string());
-                    let edit = egui::TextEdit::singleline(&mut text).hint_text("any");
-                    if ui.add(edit.desired_width(60.0)).changed() {
-                        *slot = text.trim().parse().ok();
-                    }
-                    ui.end_row();
-                }
+                condition_ui(ui, ("Stream", "any"), &mut text.stream, &mut filter.stream);
+                condition_ui(ui, ("Pool", "any"), &mut text.pool, &mut filter.pool);
             });
         ui.checkbox(&mut filter.never_freed, "Never freed");
         ui.checkbox(&mut self.selection.only_kept, "Stack only what is kept");
@@ -113,8 +102,12 @@ impl Viewer {
         let document = &subject.document;
         let filter = &mut self.selection.filter;
         let chip = |ui: &mut Ui, text: String| {
-            ui.button(format!("{text} ×"))
-                .on_hover_text("Remove from the filter")
+            let mut shown: String = text.chars().take(MAX_CHIP).collect();
+            if shown.len() < text.len() {
+                shown.push('…');
+            }
+            ui.button(format!("{shown} ×"))
+                .on_hover_text(format!("{text}\nRemove from the filter"))
                 .clicked()
         };
         if let Some(stack) = filter.stack
@@ -154,19 +147,90 @@ impl Viewer {
         {
             filter.category = None;
         }
-        if let Some(bytes) = filter.min_bytes
-            && chip(ui, format!("at least {}", units::bytes(bytes)))
-        {
-            filter.min_bytes = None;
-            self.filter_text.min_bytes.clear();
+        for (name, bytes) in [
+            ("at least", &mut filter.min_bytes),
+            ("at most", &mut filter.max_bytes),
+        ] {
+            if let Some(known) = *bytes
+                && chip(ui, format!("{name} {}", units::bytes(known)))
+            {
+                *bytes = None;
+            }
         }
-        if let Some(bytes) = filter.max_bytes
-            && chip(ui, format!("at most {}", units::bytes(bytes)))
-        {
-            filter.max_bytes = None;
-            self.filter_text.max_bytes.clear();
+        for (name, number, unit) in [
+            ("lives at least", &mut filter.min_events, " events"),
+            ("lives at most", &mut filter.max_events, " events"),
+            ("stream", &mut filter.stream, ""),
+            ("pool", &mut filter.pool, ""),
+        ] {
+            if let Some(known) = *number {
+                let known = crate::text::count(u64::from(known));
+                if chip(ui, format!("{name} {known}{unit}")) {
+                    *number = None;
+                }
+            }
         }
     }
+}
+
+/// A number that a condition can have.
+trait Condition: Copy + PartialEq {
+    /// What `text` says, if it says one.
+    fn parse(text: &str) -> Option<Self>;
+    /// As text that says exactly this.
+    fn write(self) -> String;
+}
+
+/// Bytes.
+impl Condition for u64 {
+    fn parse(text: &str) -> Option<Self> {
+        units::parse_bytes(text)
+    }
+
+    fn write(self) -> String {
+        let short = units::bytes(self);
+        let is_exact = units::parse_bytes(&short) == Some(self);
+        if is_exact { short } else { self.to_string() }
+    }
+}
+
+/// Events, or the number of a stream or pool.
+impl Condition for u32 {
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok()
+    }
+
+    fn write(self) -> String {
+        self.to_string()
+    }
+}
+
+/// A row of the menu: `value` as `text` to be written. What is being written stays as it is;
+/// otherwise the text follows the value, which may come from elsewhere.
+fn condition_ui<T: Condition>(
+    ui: &mut Ui,
+    (name, hint): (&str, &str),
+    text: &mut String,
+    value: &mut Option<T>,
+) {
+    let label = ui.label(name);
+    let is_understood = text.trim().is_empty() || T::parse(text).is_some();
+    let mut edit = egui::TextEdit::singleline(text)
+        .hint_text(hint)
+        .desired_width(110.0);
+    if !is_understood {
+        edit = edit.text_color(Theme::of(ui.visuals()).oom);
+    }
+    let response = ui.add(edit).labelled_by(label.id);
+    if response.changed() {
+        *value = T::parse(text);
+    } else if !response.has_focus() && T::parse(text) != *value {
+        *text = value.map_or_else(String::new, T::write);
+    }
+    if !is_understood {
+        response.on_hover_text(format!("not understood; for example {hint}"));
+    }
+    ui.end_row();
 }
 
 fn stack_label(document: &crate::prepare::Document, stack: CleanStackId) -> String {
@@ -175,6 +239,5 @@ fn stack_label(document: &crate::prepare::Document, stack: CleanStackId) -> Stri
         .clean
         .split(stack)
         .map(|(frame, _)| frame);
-    let label = frame.map_or_else(String::new, |frame| frame_label(&document.snapshot, frame));
-    label.chars().take(40).collect()
+    frame.map_or_else(String::new, |frame| frame_label(&document.snapshot, frame))
 }

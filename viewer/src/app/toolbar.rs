@@ -13,6 +13,10 @@ use crate::timeline::Track;
 
 use super::Viewer;
 
+/// From one look at how far a file is to the next. Frames in between would take time from the core
+/// that follows the reading, and the frame that shows the file would have to wait for them.
+const PROGRESS: std::time::Duration = std::time::Duration::from_millis(100);
+
 impl Viewer {
     pub(super) fn toolbar_ui(&mut self, ui: &mut Ui) {
         let mut chosen = None;
@@ -81,7 +85,7 @@ impl Viewer {
     pub(super) fn status_ui(&mut self, ui: &mut Ui) {
         ui.horizontal(|ui| {
             for loading in &self.loading {
-                ui.spinner();
+                ui.ctx().request_repaint_after(PROGRESS);
                 let name = loading.origin.name();
                 let text = match loading.step() {
                     Step::Reading(done, total) if total > 0 => {
@@ -91,6 +95,10 @@ impl Viewer {
                     Step::Replaying => format!("{name}: replaying the history"),
                     Step::Attributing => format!("{name}: attributing allocations"),
                 };
+                if let Step::Reading(done, total) = loading.step() {
+                    let share = done as f32 / total.max(1) as f32;
+                    ui.add(egui::ProgressBar::new(share).desired_width(120.0));
+                }
                 ui.label(text);
                 if ui.button("Cancel").clicked() {
                     loading.cancel();

@@ -30,34 +30,67 @@ pub struct Clock {
     since_start_us: Vec<u64>,
     /// Microseconds since the Unix epoch of the first event that has a time.
     pub start_us: i64,
+    /// How many events there were before the first with a time.
+    untimed: usize,
 }
 
 impl Clock {
     /// The clock of `events`; empty if they have no times.
     #[must_use]
     pub fn new(events: &Events) -> Self {
-        if !events.has_times() {
-            return Self::default();
+        let mut clock = Self::default();
+        if events.has_times() {
+            clock.since_start_us.reserve_exact(events.len());
         }
-        let first = (0..events.len())
-            .map(|row| events.time_us(row))
-            .find(|&time| time != NO_TIME);
-        let start_us = first.unwrap_or(0);
-        let mut latest = 0;
-        let since_start_us = (0..events.len())
-            .map(|row| {
-                let time = events.time_us(row);
-                if time != NO_TIME {
-                    let since = i128::from(time) - i128::from(start_us);
-                    latest = latest.max(u64::try_from(since).unwrap_or(0));
+        clock.see(events, 0);
+        clock
+    }
+
+    /// Goes on with the events from row `from` on: those after the last it has seen, wherever
+    /// they are now.
+    pub fn see(&mut self, events: &Events, from: usize) {
+        if !self.is_known() && !events.has_times() {
+            self.untimed += events.len().saturating_sub(from);
+            return;
+        }
+        let mut latest = self.length_us();
+        for row in from..events.len() {
+            let time = events.time_us(row);
+            if !self.is_known() {
+                if time == NO_TIME {
+                    self.untimed += 1;
+                    continue;
                 }
-                latest
-            })
-            .collect();
-        Self {
-            since_start_us,
-            start_us,
+                self.start_us = time;
+                self.since_start_us.resize(self.untimed, 0);
+            }
+            if time != NO_TIME {
+                let since = i128::from(time) - i128::from(self.start_us);
+                latest = latest.max(u64::try_from(since).unwrap_or(0));
+            }
+            self.since_start_us.push(latest);
         }
+    }
+
+    /// How many events it has seen.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        if self.is_known() {
+            self.since_start_us.len()
+        } else {
+            self.untimed
+        }
+    }
+
+    /// Whether it has seen none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Gives back the memory that growing left over.
+    pub fn shrink_to_fit(&mut self) {
+        self.since_start_us.shrink_to_fit();
     }
 
     /// Whether the events had times.
@@ -200,6 +233,9 @@ mod tests {
         assert_eq!(clock.moment_at(5), 4);
         assert_eq!(clock.moment_at(99), 5);
         assert_eq!(clock.moment_at_epoch(90), 0);
+        let late = Clock::new(&events(&[NO_TIME, NO_TIME, 7, 9]));
+        let since: Vec<u64> = (0..=4).map(|moment| late.since_start_us(moment)).collect();
+        assert_eq!((since, late.len()), (vec![0, 0, 0, 0, 2], 4));
     }
 
     #[test]

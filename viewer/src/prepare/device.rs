@@ -113,6 +113,7 @@ fn allocated_curve(replay: &DeviceReplay, events: &Events) -> Curve {
         .into_iter()
         .map(|id| size_of(id.index()));
     let mut bytes = before.fold(0_u64, u64::saturating_add);
+    let free_requested = allocations.free_requested();
     let mut curve = Curve::starting_at(bytes);
     for (row, action) in events.actions().iter().enumerate() {
         let Some(id) = allocations.of_event(row) else {
@@ -124,7 +125,9 @@ fn allocated_curve(replay: &DeviceReplay, events: &Events) -> Curve {
             // Every free is requested first; where that was not recorded, completion is all
             // there is.
             Action::FreeRequested => bytes = bytes.saturating_sub(size),
-            Action::FreeCompleted if allocations.get(id).free_requested == row as Moment + 1 => {
+            Action::FreeCompleted
+                if free_requested.get(id.index()) == Some(&(row as Moment + 1)) =>
+            {
                 bytes = bytes.saturating_sub(size);
             }
             _ => continue,

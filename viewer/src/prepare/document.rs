@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use profiler_core::attribution::Attribution;
+use profiler_core::read::Followed;
 use profiler_core::replay::Replay;
 use profiler_core::snapshot::{DeviceId, Events, Snapshot};
+
+use crate::follow::Ahead;
 
 use super::{Clock, KeyColumn, KeyKind, Lanes, PreparedDevice, both};
 
@@ -37,18 +40,35 @@ impl Document {
     /// Replays, attributes and prepares `snapshot`.
     #[must_use]
     pub fn new(name: String, path: Option<PathBuf>, snapshot: Snapshot) -> Self {
-        Self::draft(name, path, snapshot).attributed()
+        let read = Followed {
+            snapshot,
+            lists: Vec::new(),
+        };
+        Self::draft(name, path, read, Ahead::default()).attributed()
     }
 
-    /// Replays and prepares `snapshot`: all that the first picture takes.
+    /// Replays and prepares what was `read`, which `ahead` has followed: all that the first
+    /// picture takes.
     #[must_use]
-    pub fn draft(name: String, path: Option<PathBuf>, snapshot: Snapshot) -> Self {
+    pub fn draft(name: String, path: Option<PathBuf>, read: Followed, ahead: Ahead) -> Self {
+        let Followed { snapshot, lists } = read;
+        let Ahead {
+            follower,
+            mut clocks,
+        } = ahead;
         let (replay, (attribution, clocks)) = both(
-            || Replay::new(&snapshot),
+            || Replay::followed(&snapshot, follower, &lists),
             || {
-                let traces = snapshot.traces.iter();
+                let traces = snapshot.traces.iter().enumerate();
                 let clocks: Clocks = traces
-                    .map(|trace| (trace.device, Arc::new(Clock::new(&trace.events))))
+                    .map(|(row, trace)| {
+                        let list = lists.get(row).copied().flatten();
+                        let clock = list.and_then(|list| clocks.get_mut(list));
+                        let mut clock = clock.map(std::mem::take).unwrap_or_default();
+                        clock.see(&trace.events, clock.len());
+                        clock.shrink_to_fit();
+                        (trace.device, Arc::new(clock))
+                    })
                     .collect();
                 (Attribution::of_stacks(&snapshot), clocks)
             },

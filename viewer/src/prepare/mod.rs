@@ -19,7 +19,7 @@ pub use mask::Mask;
 pub use pyramid::{Extremes, Pyramid};
 
 /// Does `a` and `b`, side by side where there are threads.
-fn both<A: Send, B>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B) -> (A, B) {
+pub(crate) fn both<A: Send, B>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B) -> (A, B) {
     #[cfg(not(target_arch = "wasm32"))]
     {
         std::thread::scope(|scope| {

@@ -96,7 +96,9 @@ impl Pyramid {
         for block in 0..width {
             search.visit(top, block);
         }
-        let (high, row) = search.high.unwrap_or((0, start));
+        let (high, row) = search.high.map_or((0, start), |(high, level, block)| {
+            (high, search.first_row_of(high, level, block))
+        });
         Extremes {
             low: if search.high.is_some() { search.low } else { 0 },
             high,
@@ -111,49 +113,65 @@ struct Search<'a> {
     levels: &'a [Vec<(u64, u64)>],
     range: (usize, usize),
     low: u64,
-    /// The highest value so far and its row.
-    high: Option<(u64, usize)>,
+    /// The highest value so far, and the first block that has it: its level and number.
+    high: Option<(u64, usize, usize)>,
 }
 
 impl Search<'_> {
-    fn visit(&mut self, level: usize, block: usize) {
-        if level == 0 {
-            let Some(&value) = self.values.get(block) else {
-                return;
-            };
-            if block < self.range.0 || block >= self.range.1 {
-                return;
-            }
-            self.low = self.low.min(value);
-            if self.high.is_none_or(|(high, _)| value > high) {
-                self.high = Some((value, block));
-            }
-            return;
+    /// The lowest and highest value of a block.
+    fn extremes(&self, level: usize, block: usize) -> Option<(u64, u64)> {
+        match level.checked_sub(1) {
+            None => self.values.get(block).map(|&value| (value, value)),
+            Some(at) => self.levels.get(at)?.get(block).copied(),
         }
+    }
+
+    /// The blocks that `block` is made of, one level below.
+    fn children(&self, level: usize, block: usize) -> std::ops::Range<usize> {
+        let below = match level {
+            0 | 1 => self.values.len(),
+            _ => self.levels.get(level - 2).map_or(0, Vec::len),
+        };
+        block * FAN_OUT..((block + 1) * FAN_OUT).min(below)
+    }
+
+    fn visit(&mut self, level: usize, block: usize) {
         let span = FAN_OUT.pow(level as u32);
         let (first, past) = (block * span, (block + 1) * span);
         if past <= self.range.0 || first >= self.range.1 {
             return;
         }
-        let Some(&(low, high)) = self
-            .levels
-            .get(level - 1)
-            .and_then(|blocks| blocks.get(block))
-        else {
+        let Some((low, high)) = self.extremes(level, block) else {
             return;
         };
         // Neither extreme can come from here.
-        if low >= self.low && self.high.is_some_and(|(known, _)| high <= known) {
+        if low >= self.low && self.high.is_some_and(|(known, ..)| high <= known) {
             return;
         }
-        let below = if level == 1 {
-            self.values.len()
-        } else {
-            self.levels.get(level - 2).map_or(0, Vec::len)
-        };
-        for child in block * FAN_OUT..((block + 1) * FAN_OUT).min(below) {
+        if level == 0 || (self.range.0 <= first && past <= self.range.1) {
+            self.low = self.low.min(low);
+            if self.high.is_none_or(|(known, ..)| high > known) {
+                self.high = Some((high, level, block));
+            }
+            return;
+        }
+        for child in self.children(level, block) {
             self.visit(level - 1, child);
         }
+    }
+
+    /// The first row of a block that has its highest value.
+    fn first_row_of(&self, high: u64, level: usize, block: usize) -> usize {
+        let mut block = block;
+        for level in (1..=level).rev() {
+            let mut children = self.children(level, block);
+            let found = children.find(|&child| {
+                let known = self.extremes(level - 1, child);
+                known.is_some_and(|(_, highest)| highest == high)
+            });
+            block = found.unwrap_or(block * FAN_OUT);
+        }
+        block
     }
 }
 

@@ -31,7 +31,7 @@ pub struct TableState {
 }
 
 /// Widths of the columns in points; the last takes what is left.
-const WIDTHS: [f32; 9] = [116.0, 90.0, 90.0, 84.0, 84.0, 92.0, 54.0, 110.0, 190.0];
+const WIDTHS: [f32; 9] = [116.0, 90.0, 90.0, 84.0, 84.0, 92.0, 54.0, 96.0, 204.0];
 /// The columns that hold moments: as wide as the recording's last one needs.
 const MOMENTS: std::ops::Range<usize> = 3..5;
 /// Points that a digit or a space between groups of them takes, and what is around a number.
@@ -40,24 +40,26 @@ const AROUND_NUMBER: f32 = 14.0;
 /// How many of them, from the left, hold numbers: those never shrink, because a number that is
 /// cut off reads as another number.
 const NUMBERS: usize = 7;
-/// What is left for the last column at least, in points: columns of text shrink for it.
+/// What is left for the last column at least, in points, as long as the layer's can shrink for it.
 const LAST_WIDTH: f32 = 216.0;
+/// The same as long as the category's can, whose names are short and had better be whole.
+const SHORT_LAST_WIDTH: f32 = 180.0;
+/// The share of its width that a column of text keeps.
+const LEAST: f32 = 0.3;
 
 /// Each column's width in a table as wide as `all`, of a recording with the final moment `last`.
 fn widths(all: f32, last: Moment) -> [f32; 10] {
-    let mut columns = WIDTHS;
+    let [.., category, layer] = WIDTHS;
+    let mut out = [0.0; 10];
+    out[..WIDTHS.len()].copy_from_slice(&WIDTHS);
     let digits = crate::text::count(u64::from(last)).chars().count() as f32;
     let moment = (digits * DIGIT_WIDTH + AROUND_NUMBER).max(60.0);
-    columns[MOMENTS].fill(moment);
-    let (numbers, texts) = columns.split_at(NUMBERS);
-    let fixed: f32 = numbers.iter().sum();
-    let wanted: f32 = texts.iter().sum();
-    let scale = ((all - fixed - LAST_WIDTH) / wanted).clamp(0.3, 1.0);
-    let mut out = [0.0; 10];
-    for (at, (out, width)) in out.iter_mut().zip(columns).enumerate() {
-        *out = if at < NUMBERS { width } else { width * scale };
-    }
-    out[9] = (all - fixed - wanted * scale).max(0.0);
+    out[MOMENTS].fill(moment);
+    let numbers: f32 = out[..NUMBERS].iter().sum();
+    let room = all - numbers;
+    out[8] = (room - category - LAST_WIDTH).clamp(layer * LEAST, layer);
+    out[7] = (room - out[8] - SHORT_LAST_WIDTH).clamp(category * LEAST, category);
+    out[9] = (all - numbers - out[7] - out[8]).max(0.0);
     out
 }
 
@@ -285,6 +287,7 @@ fn row_ui(
     } else {
         theme.text
     };
+    let mut cut = Vec::new();
     for (index, column) in Column::ALL.into_iter().enumerate() {
         let width = widths.get(index).copied().unwrap_or(0.0);
         let place = Rect::from_min_size(pos2(left, rect.top()), vec2(width, rect.height()));
@@ -294,9 +297,15 @@ fn row_ui(
         if index < NUMBERS {
             let at = place.right_center() - vec2(6.0, 0.0);
             painter.text(at, Align2::RIGHT_CENTER, text, font.clone(), color);
-        } else if let Some(text) = elided(painter, &text, &plain, color, width - 10.0) {
-            let at = place.left_center() + vec2(4.0, -text.size().y / 2.0);
-            painter.galley(at, text, color);
+        } else {
+            let shown = elided(painter, &text, &plain, color, width - 10.0);
+            if response.hovered() && shown.as_ref().is_none_or(|shown| shown.elided) {
+                cut.push(format!("{}: {text}", column.title()));
+            }
+            if let Some(shown) = shown {
+                let at = place.left_center() + vec2(4.0, -shown.size().y / 2.0);
+                painter.galley(at, shown, color);
+            }
         }
     }
     response.widget_info(|| {
@@ -308,7 +317,11 @@ fn row_ui(
             format!("Allocation {}: {size}, {site}", id.0),
         )
     });
-    response.clicked()
+    let is_clicked = response.clicked();
+    if !cut.is_empty() {
+        response.on_hover_text_at_pointer(cut.join("\n"));
+    }
+    is_clicked
 }
 
 #[cfg(test)]
@@ -320,6 +333,7 @@ mod tests {
         for all in [720.0, 935.0, 1200.0, 3500.0] {
             let widths = widths(all, 99_999_999);
             assert_eq!(widths[..3], WIDTHS[..3]);
+            assert!(all < 1000.0 || widths[7] == WIDTHS[7]);
             assert!(widths[3] > 10.0 * DIGIT_WIDTH);
             let sum: f32 = widths.iter().sum();
             assert!((sum - all).abs() < 0.1, "{all}: {sum}");

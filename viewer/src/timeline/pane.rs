@@ -107,6 +107,7 @@ fn track_ui(
         high,
     };
     ask(ui, track, &geometry, mask, selection, theme);
+    track.await_first(ui.ctx());
     overlay::byte_axis(ui, &geometry, theme);
     overlay::picture(ui, track, &geometry, selection.view.axis);
     let response = ui.interact(

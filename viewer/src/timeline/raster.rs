@@ -8,10 +8,13 @@
 //! left out however thin it is. Allocations that live and die between two columns' moments
 //! cannot be seen at that zoom; [`Picture::unseen_births`] counts them.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use egui::Color32;
 use profiler_core::replay::{AllocationId, Allocations, Curve, DeviceReplay, Moment};
 
-use crate::prepare::{Axis, KeyColumn, Mask, PreparedDevice, Pyramid};
+use crate::prepare::{Axis, KeyColumn, Mask, PreparedDevice, Pyramid, both};
 use crate::strip::{NOBODY, Strip};
 use crate::tokens::{Theme, shade};
 
@@ -98,6 +101,9 @@ impl Picture {
     }
 }
 
+/// Pixels from which on two threads draw a half each: below, starting one takes as long.
+const WORTH_A_THREAD: usize = 1 << 16;
+
 /// Draws `frame`. None if `is_stale` says that nobody wants it any more.
 #[must_use]
 pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> Option<Picture> {
@@ -113,38 +119,20 @@ pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> O
                 .high_moment
         })
         .collect();
-    let first_moment = moments.first().copied().unwrap_or(0);
-    let mut picture = Picture {
-        frame,
-        pixels: vec![source.theme.canvas; columns * rows],
-        who: vec![NOBODY; columns * rows],
-        moments,
-        selected: vec![None; columns],
-        unseen_births: 0,
+    let is_given_up = AtomicBool::new(false);
+    let part = |range: Range<usize>, is_stale: &dyn Fn() -> bool| {
+        draw_columns(source, frame, &moments, range, &is_given_up, is_stale)
     };
-    let colors = source.keys.colors(source.theme.other);
-    let mut sweep = Sweep::new(&source.replay.allocations);
-    let mut painted = Strip::new(rows, source.theme.band_edge);
-    let mut shown = Shown::new(&source.replay.allocations, first_moment);
-    let mut drawn_before: Option<usize> = None;
-    for column in 0..columns {
-        if column % 16 == 0 && is_stale() {
-            return None;
-        }
-        let moment = picture.moments[column];
-        // Zoomed in, many columns show the same moment.
-        if let Some(before) = drawn_before.filter(|&before| picture.moments[before] == moment) {
-            picture.copy_column(before, column);
-            continue;
-        }
-        let live = sweep.advance(moment);
-        shown.see(live, moment);
-        painted.clear(source.theme.canvas);
-        picture.selected[column] = paint(source, &colors, &frame, live, &mut painted);
-        picture.put_column(column, &painted);
-        drawn_before = Some(column);
-    }
-    picture.unseen_births = shown.unseen();
+    let mut picture = if columns * rows < WORTH_A_THREAD {
+        part(0..columns, is_stale)?
+    } else {
+        let middle = columns / 2;
+        let (left, right) = both(
+            || part(0..middle, &|| false),
+            || part(middle..columns, is_stale),
+        );
+        joined(frame, &left?, &right?)
+    };
     let (replay, prepared, theme) = (source.replay, source.prepared, source.theme);
     let allocated = &prepared.allocated_curve;
     draw_curve(
@@ -164,6 +152,87 @@ pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> O
         2,
     );
     Some(picture)
+}
+
+/// Draws the bands of some of the columns, as a picture of its own. None if `is_stale` or someone
+/// else says that nobody wants it.
+fn draw_columns(
+    source: &Source<'_>,
+    whole: Frame,
+    moments: &[Moment],
+    range: Range<usize>,
+    is_given_up: &AtomicBool,
+    is_stale: &dyn Fn() -> bool,
+) -> Option<Picture> {
+    let (columns, rows) = (range.len(), whole.rows);
+    let before = range.start.saturating_sub(1);
+    let moment_before = moments.get(before).copied().unwrap_or(0);
+    let mut picture = Picture {
+        frame: Frame {
+            from: whole.stretch(range.start).0,
+            columns,
+            ..whole
+        },
+        pixels: vec![source.theme.canvas; columns * rows],
+        who: vec![NOBODY; columns * rows],
+        moments: moments.get(range).unwrap_or(&[]).to_vec(),
+        selected: vec![None; columns],
+        unseen_births: 0,
+    };
+    let colors = source.keys.colors(source.theme.other);
+    let mut sweep = Sweep::new(&source.replay.allocations);
+    let mut painted = Strip::new(rows, source.theme.band_edge);
+    let mut shown = Shown::new(&source.replay.allocations, moment_before);
+    let mut drawn_before: Option<usize> = None;
+    for column in 0..columns {
+        if column % 16 == 0 {
+            if is_stale() {
+                is_given_up.store(true, Ordering::Relaxed);
+            }
+            if is_given_up.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+        let moment = picture.moments[column];
+        // Zoomed in, many columns show the same moment.
+        if let Some(before) = drawn_before.filter(|&before| picture.moments[before] == moment) {
+            picture.copy_column(before, column);
+            continue;
+        }
+        let live = sweep.advance(moment);
+        shown.see(live, moment);
+        painted.clear(source.theme.canvas);
+        picture.selected[column] = paint(source, &colors, &whole, live, &mut painted);
+        picture.put_column(column, &painted);
+        drawn_before = Some(column);
+    }
+    picture.unseen_births = shown.unseen();
+    Some(picture)
+}
+
+/// The picture whose columns are those of `left`, then those of `right`.
+fn joined(frame: Frame, left: &Picture, right: &Picture) -> Picture {
+    let mut picture = Picture {
+        frame,
+        pixels: Vec::with_capacity(frame.columns * frame.rows),
+        who: Vec::with_capacity(frame.columns * frame.rows),
+        moments: [&left.moments[..], &right.moments].concat(),
+        selected: [&left.selected[..], &right.selected].concat(),
+        unseen_births: left.unseen_births + right.unseen_births,
+    };
+    for row in 0..frame.rows {
+        for half in [left, right] {
+            let width = half.frame.columns;
+            let line = row * width..(row + 1) * width;
+            picture
+                .pixels
+                .extend_from_slice(half.pixels.get(line.clone()).unwrap_or(&[]));
+            picture
+                .who
+                .extend_from_slice(half.who.get(line).unwrap_or(&[]));
+        }
+    }
+    picture
 }
 
 impl Picture {

@@ -1,6 +1,7 @@
 //! One device's timeline: its picture and the thread that draws it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use egui::{ColorImage, TextureHandle, TextureOptions};
 use profiler_core::replay::{AllocationId, DeviceReplay};
@@ -66,6 +67,10 @@ type Known = Vec<(KeyKind, Arc<KeyColumn>)>;
 /// How many pictures in a row are given up for a newer question.
 const MAX_GIVEN_UP: u32 = 3;
 
+/// How long a frame waits for a track's first picture: with what else a frame takes, less than
+/// one of 60 a second lasts.
+const FIRST_PICTURE: Duration = Duration::from_millis(12);
+
 /// One device of one document as a timeline.
 pub struct Track {
     /// The document.
@@ -77,6 +82,8 @@ pub struct Track {
     drawn: Option<Drawn>,
     /// Whether the first picture is there, or never will be.
     is_first_over: bool,
+    /// Whether a frame has waited for it.
+    has_waited: bool,
     texture: Option<TextureHandle>,
     overview_worker: Worker<Request, Drawn>,
     overview_asked: Option<Request>,
@@ -119,6 +126,7 @@ impl Track {
             asked: None,
             drawn: None,
             is_first_over: false,
+            has_waited: false,
             texture: None,
             overview_asked: None,
             overview: None,
@@ -208,11 +216,8 @@ impl Track {
     pub fn collect(&mut self, context: &egui::Context) {
         // Asked before the answer is taken: one that comes in between is taken the next time.
         self.is_first_over |= self.asked.is_some() && !self.worker.is_busy();
-        if let Some(drawn) = self.worker.answer() {
-            upload(context, "timeline", &mut self.texture, &drawn.image);
-            self.drawn = Some(drawn);
-            self.is_first_over = true;
-        }
+        let drawn = self.worker.answer();
+        self.take(context, drawn);
         if let Some(drawn) = self.overview_worker.answer() {
             upload(
                 context,
@@ -221,6 +226,24 @@ impl Track {
                 &drawn.image,
             );
             self.overview = Some(drawn);
+        }
+    }
+
+    /// Waits a little for the first picture: it takes less than a frame to draw, and would be
+    /// shown a frame later otherwise. Once, and not for long.
+    pub fn await_first(&mut self, context: &egui::Context) {
+        if self.is_first_over || std::mem::replace(&mut self.has_waited, true) {
+            return;
+        }
+        let drawn = self.worker.answer_within(FIRST_PICTURE);
+        self.take(context, drawn);
+    }
+
+    fn take(&mut self, context: &egui::Context, drawn: Option<Drawn>) {
+        if let Some(drawn) = drawn {
+            upload(context, "timeline", &mut self.texture, &drawn.image);
+            self.drawn = Some(drawn);
+            self.is_first_over = true;
         }
     }
 
