@@ -252,7 +252,7 @@ def test_one_that_was_recovered_from_gives_way(tmp_path, capsys):
 
     def dump(number, time_s, outcome):
         path = tmp_path / f"oom-{number}.pickle"
-        for file in (path, _oom.sidecar_path(path), _oom._report_path(path)):
+        for file in (path, _oom.sidecar_path(path), _oom.report_path(path)):
             file.write_text("")
         recorder.snapshots.append(path)
         seen = _oom.Seen({}, None, time_s)
