@@ -80,6 +80,20 @@ impl OomContext {
         }
     }
 
+    /// The program's own line that asked: the innermost frame that is of no installed package, or
+    /// the innermost if all are.
+    #[must_use]
+    pub fn line(&self) -> Option<&str> {
+        let is_library = |frame: &str| {
+            frame.starts_with('<')
+                || frame.contains("site-packages")
+                || frame.contains("dist-packages")
+        };
+        let mut frames = self.python_stack.iter().map(String::as_str);
+        let innermost = frames.clone().next();
+        frames.find(|frame| !is_library(frame)).or(innermost)
+    }
+
     /// What is told, as names and sentences, the most telling first.
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static str, String)> {
@@ -91,7 +105,7 @@ impl OomContext {
             );
         };
         let place = &self.place;
-        add("line", self.python_stack.first().cloned());
+        add("line", self.line().map(str::to_owned));
         add("layer", place.module.clone());
         add("phase", place.phase.clone());
         let micro = place.micro_batch.filter(|&micro| micro > 0);
@@ -251,7 +265,10 @@ mod tests {
                     passes: vec![pass("(8, 16)int64")],
                 }),
                 count: Some(3),
-                python_stack: vec!["train.py:7 step".to_owned()],
+                python_stack: vec![
+                    "/venv/lib/site-packages/torch/nn/functional.py:9 linear".to_owned(),
+                    "train.py:7 step".to_owned(),
+                ],
                 ..RunFailure::default()
             }),
             ..RunContext::default()
