@@ -8,6 +8,7 @@ import os
 import signal as signals
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -83,6 +84,7 @@ class Recorder:
             if self.labels is not None:
                 self.labels.on_activity = self.watch.note_activity
         self._attach_signal()
+        _started.add(self)
         self.is_active = True
         # Now if CUDA has started; else when it does, so that we are not who starts it: a launcher
         # needs no context, and a process that forks must not have one.
@@ -237,6 +239,8 @@ class Recorder:
 
     def finish_writing(self, timeout_s: float) -> None:
         """The process ends: waits for what is being written, and leaves nothing half-written."""
+        if self.process != os.getpid():
+            return
         until = time.monotonic() + timeout_s
         for taken in list(self._unwritten.values()):
             if taken.is_written.wait(max(until - time.monotonic(), 0)):
@@ -332,6 +336,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 _current: Optional[Recorder] = None
+_started: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 def current() -> Optional[Recorder]:
@@ -350,13 +355,16 @@ def set_current(recorder: Optional[Recorder]) -> None:
 
 def _at_exit() -> None:
     recorder = current()
-    if recorder is None:
-        return
-    work: list[Callable[[], None]] = [functools.partial(hook, recorder) for hook in exit_hooks]
-    if recorder.watch is not None:
-        work.insert(0, recorder.watch.at_exit)
-    work.append(functools.partial(recorder.finish_writing, EXIT_WAIT_S))
-    for one in [*work, recorder.stop]:
+    work: list[Callable[[], None]] = []
+    if recorder is not None:
+        if recorder.watch is not None:
+            work.append(recorder.watch.at_exit)
+        work += [functools.partial(hook, recorder) for hook in exit_hooks]
+    # Also of a profile that is over.
+    work += [functools.partial(one.finish_writing, EXIT_WAIT_S) for one in list(_started)]
+    if recorder is not None:
+        work.append(recorder.stop)
+    for one in work:
         try:
             one()
         except Exception as problem:
