@@ -404,3 +404,18 @@ fn view_starts_the_viewer_with_the_files() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("gpumemprof-viewer"));
 }
+
+/// Free bytes in the wrong places are not to blame where they would not have been enough anyway, and
+/// other programs hold more than was asked for.
+#[test]
+fn what_lies_outside_is_blamed_before_scattered_crumbs() {
+    let verdict = |more: &[&str]| {
+        let said = json("oom", "oom-variable-length.pickle", more);
+        said["ooms"][0]["class"].clone()
+    };
+    let alone = "fragmentation_spread";
+    assert_eq!(verdict(&[]), alone);
+    // A context of a few hundred MiB explains nothing.
+    assert_eq!(verdict(&["--device-total", "3GiB"]), alone);
+    assert_eq!(verdict(&["--device-total", "80GiB"]), "outside_py_torch");
+}

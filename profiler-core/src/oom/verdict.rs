@@ -94,10 +94,8 @@ impl OomVerdict {
             OomClass::Capacity if evidence.free_in_all_bytes() >= wanted => evidence
                 .driver_request_bytes
                 .saturating_sub(evidence.device_free_bytes),
-            OomClass::Capacity | OomClass::RequestTooBig | OomClass::OutsidePyTorch => {
-                wanted.saturating_sub(evidence.free_in_all_bytes())
-            }
             OomClass::Limit => 0,
+            _ if evidence.free_in_all_bytes() < wanted => wanted - evidence.free_in_all_bytes(),
             _ => wanted.saturating_sub(
                 evidence
                     .compatible_largest_bytes
@@ -124,10 +122,14 @@ fn classify(evidence: &OomEvidence) -> OomClass {
         }
     }
     let missing = wanted.saturating_sub(evidence.free_in_all_bytes());
+    let blamable = evidence
+        .outside_bytes
+        .map_or(0, |bytes| bytes.saturating_sub(USUAL_CONTEXT_BYTES));
+    // PyTorch's own free bytes, joined, would not have held the request; what lies outside would.
+    if missing == 0 && evidence.parts.free_bytes() < wanted && blamable >= wanted {
+        return OomClass::OutsidePyTorch;
+    }
     if missing > 0 {
-        let blamable = evidence
-            .outside_bytes
-            .map_or(0, |bytes| bytes.saturating_sub(USUAL_CONTEXT_BYTES));
         return if blamable >= missing {
             OomClass::OutsidePyTorch
         } else {
