@@ -14,10 +14,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use egui::{Event, Key, Modifiers, MouseWheelUnit, Pos2, vec2};
-use egui_kittest::Harness;
+use egui::{Event, Key, Modifiers, MouseWheelUnit, vec2};
 use egui_kittest::kittest::Queryable as _;
-use gpumemprof_viewer::app::Viewer;
 use gpumemprof_viewer::commands::Command;
 use gpumemprof_viewer::panes::Pane;
 use gpumemprof_viewer::prepare::{AxisKind, KeyKind};
@@ -223,7 +221,7 @@ fn the_table_sorts_and_a_row_is_chosen() {
         Some(first)
     );
     let row = app.get_by_label_contains(&label).rect();
-    app.event(egui::Event::PointerMoved(row.center()));
+    app.event(Event::PointerMoved(row.center()));
     app.run_steps(60);
     // The layer does not fit at this width: the pointer tells it.
     app.get_by_label_contains("layer: ");
