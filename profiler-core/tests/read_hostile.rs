@@ -512,3 +512,49 @@ fn fuzz_corpus() {
     }
     assert!(files > 100, "{files} files in the corpus");
 }
+
+/// A file in a tar.
+fn packed(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 512];
+    out[..name.len()].copy_from_slice(name.as_bytes());
+    out[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+    out[156] = b'0';
+    out[257..262].copy_from_slice(b"ustar");
+    out.extend_from_slice(content);
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
+/// A packed run with a sidecar that is none reads as its snapshot alone, and says so.
+#[test]
+fn a_bad_sidecar_only_warns() {
+    for sidecar in [
+        &b"[]"[..],
+        b"\xff\xfe",
+        b"{\"schema\": \"gpumemprof.sidecar/2\"}",
+        b"{\"schema\": \"gpumemprof.sidecar/1\", \"walks\": [{\"set\": 9}]}",
+    ] {
+        let run = [
+            packed("oom-1.pickle", SMALL),
+            packed("oom-1.gpumemprof.json", sidecar),
+            vec![0; 1024],
+        ]
+        .concat();
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&run).unwrap();
+        let alone = read(SMALL).unwrap();
+        let found = read(&encoder.finish().unwrap()).unwrap();
+        let size = |one: &profiler_core::snapshot::Snapshot| {
+            let events: usize = one.traces.iter().map(|trace| trace.events.len()).sum();
+            (events, one.segments.all().len(), one.stacks.len())
+        };
+        assert_eq!(size(&found), size(&alone));
+        let before = alone.warnings.all().len();
+        let added = &found.warnings.all()[before..];
+        let start = "the sidecar packed with this snapshot is not used: expected ";
+        assert!(
+            added.len() == 1 && added[0].message.starts_with(start),
+            "{added:?}"
+        );
+    }
+}
