@@ -111,7 +111,6 @@ class Pulse:
         def current(name: str) -> int:
             return int(stats.get(name, {}).get("all", {}).get("current", 0))
 
-        reserved = stats.get("reserved_bytes", {}).get("all", {})
         return (
             time.time_ns() // 1000,
             device,
@@ -119,7 +118,7 @@ class Pulse:
             current("allocated_bytes"),
             current("active_bytes"),
             current("reserved_bytes"),
-            int(reserved.get("allocated", 0)) + int(reserved.get("freed", 0)),
+            turnover_bytes(stats),
         )
 
     def document(self) -> dict[str, list[int]]:
@@ -152,6 +151,8 @@ class Pulse:
         if self.path is None:
             return
         devices = []
+        # Before the counters: what changes while they are read is then of a later time.
+        time_us = time.time_ns() // 1000
         for device in self.devices:
             stats = self.torch.cuda.memory_stats_as_nested_dict(device["device"])
 
@@ -169,13 +170,14 @@ class Pulse:
                     "reserved_bytes": value("reserved_bytes"),
                     "allocated_peak_bytes": value("allocated_bytes", "peak"),
                     "reserved_peak_bytes": value("reserved_bytes", "peak"),
+                    "turnover_bytes": turnover_bytes(stats),
                     "ooms": int(stats.get("num_ooms", 0)),
                 }
             )
         document = {
             "schema": self._identity["pulse_schema"],
             **{name: self._identity[name] for name in ("process", "outer_process", "start_ticks", "namespace")},
-            "time_us": time.time_ns() // 1000,
+            "time_us": time_us,
             "rank": rank(),
             "step": self.step(),
             "program": os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else None,
@@ -187,6 +189,12 @@ class Pulse:
         except OSError:
             # The folder is gone or full: nobody is told any more.
             self.path = None
+
+
+def turnover_bytes(stats: dict[str, Any]) -> int:
+    """What was ever taken from the driver and given back to it: unchanged only where nothing was."""
+    reserved = stats.get("reserved_bytes", {}).get("all", {})
+    return int(reserved.get("allocated", 0)) + int(reserved.get("freed", 0))
 
 
 def _folder(path: Path) -> Path:
