@@ -178,6 +178,9 @@ def test_secrets_of_the_command_line_are_not_written():
         "wandb.API_KEY=abc",
         "--auth",
         "--bf16",
+        "--max-tokens",
+        "512",
+        "--tokenizer=gpt2",
     ]
     assert masked(given) == [
         "train.py",
@@ -189,6 +192,9 @@ def test_secrets_of_the_command_line_are_not_written():
         "wandb.API_KEY=***",
         "--auth",
         "--bf16",
+        "--max-tokens",
+        "512",
+        "--tokenizer=gpt2",
     ]
     assert masked(["https://me:abc@host/x", "--db=pg://me:abc@host/x", "https://host/?a=1&access_token=abc&b=2"]) == [
         "https://***@host/x",

@@ -40,8 +40,11 @@ ENVIRONMENT = (
 COUNTERS = ("allocated_bytes", "reserved_bytes", "active_bytes", "requested_bytes")
 
 
-SECRET = re.compile("token|key|secret|password|passwd|auth|credential", re.IGNORECASE)
-"""In the name of an option: its value is not written."""
+SECRET = re.compile(
+    "(?<![a-z])(?:token|(?:api|auth|access|private)?key|secret|password|passwd|auth|credentials?)(?![a-z])",
+    re.IGNORECASE,
+)
+"""As a word in the name of an option: its value is not written. ``--max-tokens`` and ``--tokenizer`` are none."""
 MASK = "***"
 _IN_URL = re.compile(r"(\w://)[^/\s@]+@")
 """User and password of an address."""

@@ -81,8 +81,6 @@ class Labels:
         self._get_metadata = getattr(torch._C, "_cuda_getMemoryMetadata", None)
         self._in_backward: set[int] = set()
         """Threads that wait for a backward pass."""
-        self._failed: set[int] = set()
-        """Threads whose forward pass ran out of memory and has not ended yet."""
         self._interrupted: dict[int, tuple[str, Optional[str]]] = {}
         """What threads were in before an optimizer that steps within their backward pass."""
         self._plain: dict[str, Any] = {}
@@ -158,18 +156,13 @@ class Labels:
         if passes and not self.cycle.is_over:
             self.micro_batch += passes
             self._renew()
-        if self._failed:
-            self._failed.discard(get_ident())
         if self.native.is_telling:
             self.batches.note(self.step, self.micro_batch, inputs, keywords, self.torch.is_grad_enabled())
 
-    def _leave_outermost(self) -> str:
-        """The label of what follows: until the backward pass begins it is the loss; without gradients
-        there is none, and only the step is known."""
-        if self._failed and get_ident() in self._failed:
-            self._failed.discard(get_ident())
-            return self._text(None)
-        return self._loss("forward") if self.torch.is_grad_enabled() else self._text(None)
+    def _leave_outermost(self, has_output: bool) -> str:
+        """The label of what follows: until the backward pass begins it is the loss; after a failure and
+        without gradients there is none, and only the step is known."""
+        return self._loss("forward") if has_output and self.torch.is_grad_enabled() else self._text(None)
 
     def _queue_reset(self) -> None:
         """At the end of this backward pass its thread forgets the label: the next pass begins
@@ -285,8 +278,6 @@ class Labels:
 
     def note_failure(self, thread: Optional[int]) -> None:
         """What ``thread`` does has failed, and may be tried again."""
-        if thread == get_ident() and self.native.is_inside:
-            self._failed.add(get_ident())
         known = self.batches.threads.get(thread) if thread is not None else None
         if known is not None and known.is_training:
             self.batches.forget_attempt()

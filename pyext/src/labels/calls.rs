@@ -141,7 +141,8 @@ impl Labeller {
         }
         if is_outermost {
             let text = this.owner.bind(py);
-            let text = text.call_method0(intern!(py, "_leave_outermost"))?;
+            let has_output = (output.is_some(),);
+            let text = text.call_method1(intern!(py, "_leave_outermost"), has_output)?;
             return this.enter(py, Some(text.cast_into()?));
         }
         this.enter(py, before)
