@@ -4,7 +4,7 @@
 //! allocator cannot know: which tensor is a parameter, a gradient, a buffer or optimizer state and
 //! what it is called, at which times it was seen, and, where the PyTorch version has no
 //! `user_metadata`, which module and phase ran when. [`Sidecar::apply`] writes it into the
-//! [`Snapshot`](crate::snapshot::Snapshot)'s own columns, in the form in which newer PyTorch records the same things, so that
+//! [`Snapshot`]'s own columns, in the form in which newer PyTorch records the same things, so that
 //! everything after it reads one language.
 //!
 //! ```json
