@@ -418,4 +418,14 @@ fn what_lies_outside_is_blamed_before_scattered_crumbs() {
     // A context of a few hundred MiB explains nothing.
     assert_eq!(verdict(&["--device-total", "3GiB"]), alone);
     assert_eq!(verdict(&["--device-total", "80GiB"]), "outside_py_torch");
+    // A recorder was told of the device.
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("run.pickle");
+    std::fs::copy(sample("oom-variable-length.pickle"), &copy).unwrap();
+    let sidecar = r#"{"schema": "gpumemprof.sidecar/1",
+                      "run": {"devices": [{"device": 0, "total_bytes": 85899345920}]}}"#;
+    std::fs::write(folder.path().join("run.gpumemprof.json"), sidecar).unwrap();
+    let output = run(&["oom", copy.to_str().unwrap(), "--json"]);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["ooms"][0]["class"], "outside_py_torch");
 }

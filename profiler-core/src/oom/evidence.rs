@@ -61,7 +61,8 @@ pub struct OomEvidence {
 }
 
 impl OomEvidence {
-    /// Gathers the evidence for the `oom` event at `row`; None if there is no such event.
+    /// Gathers the evidence for the `oom` event at `row`; None if there is no such event. Without
+    /// `device_total_bytes` the device's memory is what a recorder was told of it, if there was one.
     #[must_use]
     pub fn gather(
         snapshot: &Snapshot,
@@ -104,6 +105,10 @@ impl OomEvidence {
         let other_kind = sum(&|other| other.kind != class.kind);
         let parts = fragmentation_at(snapshot, replay, row);
         let accounted = parts.reserved_bytes.saturating_add(event.address);
+        let context = snapshot.context.as_deref();
+        let told = context.and_then(|context| context.device_total_bytes(replay.device));
+        // A device that holds more than it has is not the one that was told of.
+        let device_total_bytes = device_total_bytes.or(told.filter(|&total| total >= accounted));
         let settings = snapshot.settings.as_ref();
         let expandable_segments = settings
             .and_then(|settings| settings.expandable_segments)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::DeviceId;
 use crate::capped::{list, map};
 
 /// The most arguments, variables, devices, frames and tensors of a batch. Recorders write no more
@@ -26,6 +27,19 @@ pub struct RunContext {
     /// The failure that the snapshot was taken at.
     pub failure: Option<RunFailure>,
 }
+
+impl RunContext {
+    /// The memory of `device` in bytes, as PyTorch told the recorder.
+    #[must_use]
+    pub fn device_total_bytes(&self, device: DeviceId) -> Option<u64> {
+        let mut devices = self.run.devices.iter();
+        let found = devices.find(|known| known.device == device.0)?;
+        found.total_bytes.filter(|&bytes| bytes <= MAX_DEVICE_BYTES)
+    }
+}
+
+/// More than any device has: a larger figure is no device's memory.
+const MAX_DEVICE_BYTES: u64 = 1 << 50;
 
 /// A process and what it ran on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -150,7 +164,7 @@ pub struct Batch {
 impl Batch {
     /// What was allocated on `device` when it went in, if that was told.
     #[must_use]
-    pub fn allocated_on(&self, device: super::DeviceId) -> Option<u64> {
+    pub fn allocated_on(&self, device: DeviceId) -> Option<u64> {
         self.allocated_bytes.get(&device.0.to_string()).copied()
     }
 }
