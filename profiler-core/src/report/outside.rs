@@ -218,23 +218,13 @@ fn draw(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attribution::Attribution;
-    use crate::replay::Replay;
-    use crate::report::{ReportInput, ReportOptions, html, synthetic};
+    use crate::report::{ReportOptions, synthetic};
     use crate::snapshot::{DeviceId, DeviceLook, NO_TIME, OtherProcess, Snapshot};
 
     const MIB: u64 = 1 << 20;
 
     fn page(snapshot: &Snapshot) -> String {
-        let replay = Replay::new(snapshot);
-        let attribution = Attribution::new(snapshot, &replay);
-        let input = ReportInput {
-            snapshot,
-            replay: &replay,
-            attribution: &attribution,
-            device_total_bytes: None,
-        };
-        html(&input, &ReportOptions::default())
+        synthetic::page(snapshot, &ReportOptions::default())
     }
 
     #[test]

@@ -159,28 +159,18 @@ impl RunTexts<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::attribution::Attribution;
-    use crate::replay::Replay;
-    use crate::report::{ReportInput, ReportOptions, html, synthetic};
+    use crate::report::{ReportOptions, synthetic};
     use crate::snapshot::{
         FailedInputs, Outcome, Pass, RunContext, RunDevice, RunFacts, RunFailure, RunPlace,
         Snapshot,
     };
 
     fn page(snapshot: &Snapshot, redact: bool) -> String {
-        let replay = Replay::new(snapshot);
-        let attribution = Attribution::new(snapshot, &replay);
-        let input = ReportInput {
-            snapshot,
-            replay: &replay,
-            attribution: &attribution,
-            device_total_bytes: None,
-        };
         let options = ReportOptions {
             redact,
             ..ReportOptions::default()
         };
-        html(&input, &options)
+        synthetic::page(snapshot, &options)
     }
 
     fn told(message: &str) -> Snapshot {

@@ -1,5 +1,8 @@
 //! Made-up recordings for the report's tests.
 
+use super::{ReportInput, ReportOptions, html};
+use crate::attribution::Attribution;
+use crate::replay::Replay;
 use crate::snapshot::{
     Action, Block, BlockState, DeviceId, Event, Frame, Segment, Snapshot, StackId, Trace,
 };
@@ -104,4 +107,17 @@ fn stack(snapshot: &mut Snapshot, n: u32) -> StackId {
         frame("<module>", "/home/alice/secret/train.py", 1),
     ];
     snapshot.stacks.intern(&frames)
+}
+
+/// The page of a snapshot, without a device's memory being given.
+pub(crate) fn page(snapshot: &Snapshot, options: &ReportOptions) -> String {
+    let replay = Replay::new(snapshot);
+    let attribution = Attribution::new(snapshot, &replay);
+    let input = ReportInput {
+        snapshot,
+        replay: &replay,
+        attribution: &attribution,
+        device_total_bytes: None,
+    };
+    html(&input, options)
 }

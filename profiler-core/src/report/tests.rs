@@ -1,22 +1,9 @@
 //! Whole pages.
 
-use crate::attribution::Attribution;
-use crate::replay::Replay;
 use crate::snapshot::{Snapshot, WarningKind};
 
-use super::{MAX_BYTES, ReportInput, ReportOptions, html, synthetic};
-
-fn page(snapshot: &Snapshot, options: &ReportOptions) -> String {
-    let replay = Replay::new(snapshot);
-    let attribution = Attribution::new(snapshot, &replay);
-    let input = ReportInput {
-        snapshot,
-        replay: &replay,
-        attribution: &attribution,
-        device_total_bytes: None,
-    };
-    html(&input, options)
-}
+use super::synthetic::{self, page};
+use super::{MAX_BYTES, ReportOptions};
 
 fn data(page: &str) -> serde_json::Value {
     let start = page.find("id=\"data\">").unwrap() + "id=\"data\">".len();

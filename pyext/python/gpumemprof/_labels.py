@@ -105,11 +105,6 @@ class Labels:
 
     # Names
 
-    @property
-    def roots(self) -> list[weakref.ref[Any]]:
-        """The outermost modules."""
-        return self.names.roots
-
     def add_root(self, model: Any) -> None:
         """Names every module of ``model``."""
         self.names.add_root(model)
