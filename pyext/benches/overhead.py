@@ -1,18 +1,22 @@
-"""What recording costs: off, PyTorch's own recording, and ours, in turns within one process.
+"""What recording costs: off, PyTorch's own recording, and ours, each in processes of its own, in turns.
 
     simgpu/run.py -- python pyext/benches/overhead.py
 
 Prints a table in Markdown: microseconds per step of a small GPT's training. On the simulated device there is
 no arithmetic, so a step is all overhead of Python and the allocator: the worst case. Times are processor time
-of the whole process (all threads, the NVML sampler too), step by step. The forms take turns in short rounds,
-so that a busy machine hurts all of them alike. Interference only ever adds, so the fifth percentile of the
-steps says most of what a form costs itself; the median says what it cost on this machine.
+of the whole process (all threads, the NVML sampler too), step by step, once the interpreter has got used to
+what it runs: it specialises the code of modules anew after recording has begun, which takes some 60 steps. The
+forms take turns, so that a busy machine hurts all of them alike, and each is compared with PyTorch's recording
+of the same round. Interference only ever adds, so the fifth percentile of the steps says most of what a form
+costs itself; the median says what it cost on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,12 +24,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "programs"))
 
-import gpumemprof
-import torch
-from models import GPT, train_step
+BASE = "PyTorch's recording"
+ENTRIES = 200_000
+"""Events kept: full before the steps that are timed."""
+FORMS = ("off", BASE, "gpumemprof, no labels", "gpumemprof")
 
 
-def calls_of(model, step) -> int:
+def calls_of(torch, model, step) -> int:
     """How many modules a step calls."""
     count = 0
 
@@ -39,61 +44,77 @@ def calls_of(model, step) -> int:
     return count
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=10, help="steps timed in each round and form")
-    options = parser.parse_args()
+def one(form: str, warm_up: int, steps: int) -> None:
+    """Trains in this process, and prints what that took as JSON."""
+    import torch
+    from models import GPT, train_step
+
     model = GPT(layers=6).cuda()
     optimizer = torch.optim.AdamW(model.parameters())
-    memory = torch.cuda.memory
 
     def step() -> None:
         train_step(model, optimizer)
 
-    for _ in range(5):
-        step()
-    calls = calls_of(model, step)
-    before = torch.cuda.memory_stats()["allocation.all.allocated"]
-    step()
-    allocations = torch.cuda.memory_stats()["allocation.all.allocated"] - before
-    out = tempfile.mkdtemp()
-
-    def off() -> None:
-        pass
-
-    forms = {
-        "off": (off, off),
-        "PyTorch's recording": (
-            lambda: memory._record_memory_history(stacks="python", max_entries=200_000),
-            lambda: memory._record_memory_history(enabled=None),
-        ),
-        "gpumemprof, no labels": (lambda: gpumemprof.enable(out, labels=False), gpumemprof.disable),
-        "gpumemprof": (lambda: gpumemprof.enable(out), gpumemprof.disable),
-    }
-    times: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(options.rounds):
-        for name, (start, stop) in forms.items():
-            start()
+    out: dict = {"torch": torch.__version__}
+    if form == "off":
+        for _ in range(3):
             step()
-            for _ in range(options.steps):
-                begin = time.process_time()
-                step()
-                times[name].append((time.process_time() - begin) * 1e6)
-            stop()
-    low = {name: statistics.quantiles(values, n=20)[0] for name, values in times.items()}
-    middle = {name: statistics.median(values) for name, values in times.items()}
-    base = "PyTorch's recording"
-    aim = 1.0 * allocations + 3.0 * calls
-    print(
-        f"torch {torch.__version__}, {allocations} allocations and {calls} module calls per step: the aim is {aim:.0f}\n"
-    )
+        out["calls"] = calls_of(torch, model, step)
+        before = torch.cuda.memory_stats()["allocation.all.allocated"]
+        step()
+        out["allocations"] = torch.cuda.memory_stats()["allocation.all.allocated"] - before
+    elif form == BASE:
+        torch.cuda.memory._record_memory_history(stacks="python", max_entries=ENTRIES)
+    else:
+        import gpumemprof
+
+        gpumemprof.enable(tempfile.mkdtemp(), labels=form == "gpumemprof", max_entries=ENTRIES)
+    for _ in range(warm_up):
+        step()
+    times = []
+    for _ in range(steps):
+        begin = time.process_time()
+        step()
+        times.append((time.process_time() - begin) * 1e6)
+    out["low"], out["middle"] = statistics.quantiles(times, n=20)[0], statistics.median(times)
+    print(json.dumps(out))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=200, help="steps timed in each process")
+    parser.add_argument("--warm-up", type=int, default=150, help="steps before them")
+    parser.add_argument("--form", choices=FORMS, help="only this one, in this process")
+    options = parser.parse_args()
+    if options.form:
+        return one(options.form, options.warm_up, options.steps)
+    rounds = []
+    for _ in range(options.rounds):
+        told = {}
+        for form in FORMS:
+            command = [sys.executable, __file__, "--form", form]
+            command += ["--steps", str(options.steps), "--warm-up", str(options.warm_up)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+            told[form] = json.loads(done.stdout.splitlines()[-1])
+        rounds.append(told)
+    off = rounds[0]["off"]
+    allocations, calls = off["allocations"], off["calls"]
+    print(f"torch {off['torch']}, {allocations} allocations and {calls} module calls per step:", end=" ")
+    print(f"the aim is {1.0 * allocations + 3.0 * calls:.0f}\n")
     print("| form | 5th percentile | median | over PyTorch's (5th) | over PyTorch's (median) |")
     print("|---|--:|--:|--:|--:|")
-    for name in forms:
-        over = [f"{each[name] - each[base]:,.0f}" if name.startswith("gpumemprof") else "–" for each in (low, middle)]
-        print(f"| {name} | {low[name]:,.0f} | {middle[name]:,.0f} | {' | '.join(over)} |")
-    print(f"\nPyTorch's own: {(low[base] - low['off']) / allocations:.2f} µs per allocation")
+
+    def over(form: str, base: str, figure: str) -> float:
+        return statistics.median(told[form][figure] - told[base][figure] for told in rounds)
+
+    for form in FORMS:
+        columns = [statistics.median(told[form][figure] for told in rounds) for figure in ("low", "middle")]
+        cells = [f"{column:,.0f}" for column in columns]
+        is_ours = form.startswith("gpumemprof")
+        cells += [f"{over(form, BASE, figure):,.0f}" if is_ours else "–" for figure in ("low", "middle")]
+        print(f"| {form} | {' | '.join(cells)} |")
+    print(f"\nPyTorch's own: {over(BASE, 'off', 'low') / allocations:.2f} µs per allocation")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 //!
 //! * [`snapshot`]: reading snapshots and asking them.
 //! * [`command`]: the command line.
+//! * [`gradients`]: where gradients are.
 //! * [`labels`]: what runs now, told to PyTorch.
 //! * [`message`]: out-of-memory messages as text.
 //! * [`sampler`]: the thread that watches the device.
@@ -13,6 +14,7 @@
 
 mod command;
 mod error;
+mod gradients;
 mod labels;
 mod message;
 mod sampler;
@@ -26,6 +28,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     error::register(module)?;
     snapshot::register(module)?;
+    gradients::register(module)?;
     labels::register(module)?;
     message::register(module)?;
     sampler::register(module)?;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 import weakref
 from collections import UserDict, deque
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ MAX_DEPTH = 4
 MAX_PASSES = 8
 """Forward passes told of one micro-batch: the newest."""
 MAX_THREADS = 256
+LEAST_INTERVAL_S = 0.02
+"""Of micro-batches that follow each other faster, not each has its allocated bytes told: PyTorch's counters cost
+some 40 µs."""
 
 Shapes = list[tuple[str, Any, Any]]
 """Name, shape and type of each tensor. No tensor: that would live longer for it."""
@@ -61,6 +65,7 @@ class Batches:
         """By the thread's identity."""
         self._noted: Optional[tuple[int, int]] = None
         self._begun: deque[Begun] = deque(maxlen=64)
+        self._counted_s = -LEAST_INTERVAL_S
 
     def note(self, step: int, micro_batch: int, inputs: Any, keywords: Any, is_training: bool) -> None:
         """A pass of an outermost module begins in this thread; its call is two frames up."""
@@ -96,6 +101,7 @@ class Batches:
         if self._noted is not None and self._begun:
             self._begun.pop()
         self._noted = None
+        self._counted_s = -LEAST_INTERVAL_S
 
     def _shapes(self, inputs: Any, keywords: Any) -> Shapes:
         tensor = self._tensor
@@ -104,7 +110,12 @@ class Batches:
         return [("", value.shape, value.dtype) for value in inputs]
 
     def _allocated(self) -> dict[str, int]:
-        """Allocated bytes of the current device: the counters of all would cost too much a step."""
+        """Allocated bytes of the current device: the counters of all would cost too much a step. Empty if they were
+        asked for a moment ago."""
+        now = time.monotonic()
+        if now - self._counted_s < LEAST_INTERVAL_S:
+            return {}
+        self._counted_s = now
         device = self._torch.cuda.current_device()
         statistics = self._torch._C._cuda_memoryStats(device)
         return {str(device): statistics["allocated_bytes"]["all"]["current"]}

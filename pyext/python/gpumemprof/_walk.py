@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from operator import attrgetter, methodcaller
 from typing import Any, Optional
+
+from . import _native
 
 MAX_TENSORS = 1 << 18
 """Entries kept, at most, some 200 bytes each: those of the newest walks. What one walk finds beyond is left
@@ -46,7 +47,7 @@ class Walker:
         self._walks: deque[tuple[Optional[int], Rows]] = deque()
         self._names: dict[int, str] = {}
         self._root_name = ""
-        self._last_gradients: dict[int, tuple[list[int], Rows]] = {}
+        self._last_gradients: dict[int, tuple[bytes, Rows]] = {}
 
     def walk(self, models: Iterable[Any], optimizers: Iterable[Any], *, now: bool) -> None:
         """Looks at everything. ``now``: the snapshot is being taken, so no time is needed."""
@@ -59,9 +60,9 @@ class Walker:
         start = time.time_ns()
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         # In a steady state each step's gradients are where the last step's were.
-        addresses = _addresses(parameters)
+        places = _native.gradient_places(parameters)
         known = self._last_gradients.get(id(optimizer))
-        if known is not None and addresses is not None and known[0] == addresses and known[1].uses:
+        if known is not None and places is not None and known[0] == places and known[1].uses:
             self._append((start + time.time_ns()) // 2000, known[1])
             return
         gradients = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
@@ -72,10 +73,10 @@ class Walker:
         # The middle of the walk: later than the last event of the backward pass, earlier than the
         # first of the optimizer.
         rows = self._keep(found, (start + time.time_ns()) // 2000)
-        if addresses is not None:
+        if places is not None:
             if len(self._last_gradients) > MAX_OPTIMIZERS:
                 self._last_gradients.clear()
-            self._last_gradients[id(optimizer)] = (addresses, rows)
+            self._last_gradients[id(optimizer)] = (places, rows)
 
     def _keep(self, found: list[Entry], time_us: Optional[int]) -> Rows:
         if len(found) > MAX_TENSORS:
@@ -220,27 +221,6 @@ class Walks:
             "module": ".".join(parts[:cut]) or (self._root_name if name else ""),
             "name": name,
         }
-
-
-_gradient_of, _address_of = attrgetter("grad"), methodcaller("data_ptr")
-
-
-def _addresses(parameters: list[Any]) -> Optional[list[int]]:
-    """Where the gradients are, with whose they are; None if one of them has no address to give.
-
-    No loop of Python's own: this runs once a step, in the program's own time.
-    """
-    try:
-        out = list(map(_address_of, map(_gradient_of, parameters)))
-    except AttributeError:  # One has no gradient.
-        try:
-            out = [parameter.grad.data_ptr() if parameter.grad is not None else 0 for parameter in parameters]
-        except Exception:  # Tensor subclasses need not have one.
-            return None
-    except Exception:
-        return None
-    out.extend(map(id, parameters))
-    return out
 
 
 def _parameter_names(models: Iterable[Any]) -> dict[int, str]:

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 use super::label::{Label, Phase};
 use super::labeller::Labeller;
-use super::state::{Carrier, Entered};
+use super::state::Entered;
 
 /// Graph nodes remembered as hooked, at most, between two steps.
 const MAX_HOOKED: usize = 200_000;
@@ -22,13 +22,16 @@ impl Labeller {
         keywords: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let is_outermost = this.state(|state| state.stack.is_empty());
-        if is_outermost {
-            this.enter_outermost(py, inputs, keywords)?;
-        }
-        let parent = this.state(|state| state.module.as_ref().map(|label| label.clone_ref(py)));
+        let (is_outermost, parent, recomputes) = this.state(|state| {
+            let parent = state.module.as_ref().map(|label| label.clone_ref(py));
+            (state.stack.is_empty(), parent, state.recomputes)
+        });
+        let recomputes = if is_outermost {
+            this.enter_outermost(py, inputs, keywords)?
+        } else {
+            recomputes
+        };
         let label = this.label_of(py, module, parent.as_ref())?;
-        let recomputes = this.state(|state| state.recomputes);
         let phase = if recomputes {
             Phase::Recompute
         } else {
@@ -56,33 +59,22 @@ impl Labeller {
             let keywords = keywords.filter(|keywords| !keywords.is_empty());
             let keywords = keywords.map(|keywords| keywords.as_any());
             let values = std::iter::once(inputs.as_any()).chain(keywords);
-            Self::hang(slf, values, parent.bind(py).get())?;
+            Self::hang(slf, values, parent.bind(py))?;
         }
         Ok(())
     }
 
+    /// Whether what this thread enters from outside of any module runs again, within a backward pass.
     fn enter_outermost(
         &self,
         py: Python<'_>,
         inputs: &Bound<'_, PyTuple>,
         keywords: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
+    ) -> PyResult<bool> {
         let recomputes = self.current_task(py)? >= 0;
         self.state(|state| state.recomputes = recomputes);
         if recomputes {
-            return Ok(());
-        }
-        if self.state(|state| matches!(state.carrier, Carrier::Unasked)) {
-            let own = self
-                .node_hooks
-                .call_method0(py, intern!(py, "own_carrier"))?;
-            let carrier = if own.is_none(py) {
-                Carrier::Shared
-            } else {
-                Carrier::Own(own)
-            };
-            let old = self.state(|state| std::mem::replace(&mut state.carrier, carrier));
-            drop(old);
+            return Ok(true);
         }
         self.state(|state| {
             if state.hooked.len() > MAX_HOOKED {
@@ -92,7 +84,7 @@ impl Labeller {
         let arguments = (inputs, keywords);
         self.owner
             .call_method1(py, intern!(py, "_enter_outermost"), arguments)?;
-        Ok(())
+        Ok(false)
     }
 
     /// The label of `module`, named after `parent` if it was not seen before.
@@ -131,7 +123,7 @@ impl Labeller {
             return Ok(());
         };
         if let (Some(output), Some(module)) = (output, &module) {
-            Self::hang(slf, [output], module.bind(py).get())?;
+            Self::hang(slf, [output], module.bind(py))?;
         }
         let before = before.map(|text| text.into_bound(py));
         if is_outermost && recomputes {
@@ -152,7 +144,7 @@ impl Labeller {
     pub(super) fn hang<'a, 'py: 'a>(
         slf: &Bound<'py, Self>,
         values: impl IntoIterator<Item = &'a Bound<'py, PyAny>>,
-        label: &Label,
+        label: &Bound<'py, Label>,
     ) -> PyResult<()> {
         let (py, tensors) = (slf.py(), &slf.get().tensors);
         tensors.unseen(py, || {
@@ -162,39 +154,37 @@ impl Labeller {
         })
     }
 
-    fn hang_on(slf: &Bound<'_, Self>, node: Bound<'_, PyAny>, label: &Label) -> PyResult<()> {
+    fn hang_on<'py>(
+        slf: &Bound<'py, Self>,
+        node: Bound<'py, PyAny>,
+        label: &Bound<'py, Label>,
+    ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let number = node.call_method0(intern!(py, "_sequence_nr"))?;
         let number = number.extract::<i64>()?;
         if !this.state(|state| state.hooked.insert(number)) {
             return Ok(());
         }
-        let hooks = label.hooks(slf)?;
-        let own = this.state(|state| match &state.carrier {
-            Carrier::Own(carrier) => Some(carrier.clone_ref(py)),
-            Carrier::Unasked | Carrier::Shared => None,
-        });
-        match own {
-            Some(carrier) => {
-                carrier.setattr(py, intern!(py, "_backward_hooks"), hooks)?;
-                node.call_method1(intern!(py, "_register_hook_dict"), (carrier,))?;
-            }
+        match Label::carrier(label, slf)? {
+            Some(carrier) => node.call_method1(intern!(py, "_register_hook_dict"), (carrier,))?,
             None => {
+                let hooks = Label::hooks(label, slf)?;
                 let shared = this.node_hooks.bind(py);
-                shared.call_method1(intern!(py, "attach"), (node, hooks))?;
+                shared.call_method1(intern!(py, "attach"), (node, hooks))?
             }
-        }
+        };
         Ok(())
     }
 
-    /// The backward pass has reached a graph node whose module is labelled `text`.
-    pub(super) fn reached(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<()> {
+    /// The backward pass has reached a graph node of the module that `label` names.
+    pub(super) fn reached(&self, py: Python<'_>, label: &Label) -> PyResult<()> {
         if !self.is_telling.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.tell(py, Some(text))?;
+        let text = label.text(py, self, Phase::Backward);
+        self.tell(py, Some(&text))?;
         let task = self.current_task(py)?;
-        let kept = text.clone().unbind();
+        let kept = text.unbind();
         let (old, is_new) = self.state(|state| {
             let is_new = state.pass.replace(task) != Some(task);
             (state.node.replace(kept), is_new)

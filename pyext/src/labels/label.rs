@@ -1,8 +1,10 @@
 //! What the allocations of one module are labelled with.
 
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
@@ -21,12 +23,15 @@ pub(super) struct Label {
 struct Texts {
     /// As in `{"module":"blocks.0"`, with neither phase nor end.
     head: String,
-    /// The [`Ending::generation`](super::labeller::Ending::generation) that the rest is of; 0 is
+    /// The [`Ending::generation`](super::labeller::Ending::generation) that the two texts are of; 0 is
     /// none.
     generation: u64,
     forward: Option<Py<PyString>>,
+    backward: Option<Py<PyString>>,
     /// What graph nodes of the module call, as a node takes it: a dictionary with one hook.
     hooks: Option<Py<PyDict>>,
+    /// A tensor that has these hooks: a node takes them over from it.
+    carrier: Option<Py<PyAny>>,
 }
 
 /// The phase in which a module runs.
@@ -53,7 +58,7 @@ impl Label {
         self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The label of what the module allocates in `phase`.
+    /// The label of what the module allocates in `phase` now.
     pub(super) fn text<'py>(
         &self,
         py: Python<'py>,
@@ -62,51 +67,73 @@ impl Label {
     ) -> Bound<'py, PyString> {
         let ending = labeller.ending();
         let mut texts = self.texts();
-        let is_forward = matches!(phase, Phase::Forward);
-        if let (true, Some(text)) = (
-            is_forward && texts.generation == ending.generation,
-            &texts.forward,
-        ) {
+        let is_current = texts.generation == ending.generation;
+        if let (true, Some(Some(text))) = (is_current, texts.kept(phase)) {
             return text.bind(py).clone();
         }
         let text = [&texts.head, phase.text(), &ending.text].concat();
         let text = PyString::new(py, &text);
-        if is_forward {
-            if texts.generation != ending.generation {
-                texts.generation = ending.generation;
-                texts.hooks = None;
-            }
-            texts.forward = Some(text.clone().unbind());
+        let old = if is_current {
+            [None, None]
+        } else {
+            texts.generation = ending.generation;
+            [texts.forward.take(), texts.backward.take()]
+        };
+        if let Some(kept) = texts.kept(phase) {
+            *kept = Some(text.clone().unbind());
         }
+        drop((texts, ending));
+        drop(old);
         text
     }
 
-    /// What graph nodes of the module call. One of its own for each generation: nodes of older steps
-    /// keep theirs.
+    /// What graph nodes of the module call: the same for all of them, in every step.
     pub(super) fn hooks<'py>(
-        &self,
+        slf: &Bound<'py, Self>,
         labeller: &Bound<'py, Labeller>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let py = labeller.py();
-        let generation = labeller.get().ending().generation;
-        {
-            let texts = self.texts();
-            if let (true, Some(hooks)) = (texts.generation == generation, &texts.hooks) {
-                return Ok(hooks.bind(py).clone());
-            }
+        let py = slf.py();
+        if let Some(hooks) = &slf.get().texts().hooks {
+            return Ok(hooks.bind(py).clone());
         }
-        let text = self.text(py, labeller.get(), Phase::Backward);
         let hooks = PyDict::new(py);
-        hooks.set_item(0, NodeHook::new(labeller, &text))?;
-        let mut texts = self.texts();
-        if texts.generation != generation {
-            texts.generation = generation;
-            texts.forward = None;
-        }
-        let old = texts.hooks.replace(hooks.clone().unbind());
-        drop(texts);
+        hooks.set_item(0, NodeHook::new(labeller, slf))?;
+        let kept = hooks.clone().unbind();
+        let old = mem::replace(&mut slf.get().texts().hooks, Some(kept));
         drop(old);
         Ok(hooks)
+    }
+
+    /// What hangs the hooks on a graph node; None where there cannot be one now.
+    pub(super) fn carrier<'py>(
+        slf: &Bound<'py, Self>,
+        labeller: &Bound<'py, Labeller>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = slf.py();
+        if let Some(carrier) = &slf.get().texts().carrier {
+            return Ok(Some(carrier.bind(py).clone()));
+        }
+        let hooks = Self::hooks(slf, labeller)?;
+        let node_hooks = labeller.get().node_hooks.bind(py);
+        let carrier = node_hooks.call_method1(intern!(py, "carrier"), (hooks,))?;
+        if carrier.is_none() {
+            return Ok(None);
+        }
+        let kept = carrier.clone().unbind();
+        let old = mem::replace(&mut slf.get().texts().carrier, Some(kept));
+        drop(old);
+        Ok(Some(carrier))
+    }
+}
+
+impl Texts {
+    /// Where the text of `phase` is kept. What runs again is rare: its text is not.
+    fn kept(&mut self, phase: Phase) -> Option<&mut Option<Py<PyString>>> {
+        match phase {
+            Phase::Forward => Some(&mut self.forward),
+            Phase::Backward => Some(&mut self.backward),
+            Phase::Recompute => None,
+        }
     }
 }
 
@@ -123,20 +150,19 @@ impl Label {
 
     /// Sets what stays: `head` is a JSON object without its closing brace and with at least one key.
     fn describe(&self, head: String) {
-        let old = std::mem::replace(
-            &mut *self.texts(),
-            Texts {
-                head,
-                ..Texts::default()
-            },
-        );
-        drop(old);
+        let mut texts = self.texts();
+        let texts = &mut *texts;
+        texts.head = head;
+        texts.generation = 0;
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // What is locked is in use; leaving it out only keeps it until the next collection.
         match self.texts.try_lock() {
-            Ok(texts) => visit.call(&texts.hooks),
+            Ok(texts) => {
+                visit.call(&texts.hooks)?;
+                visit.call(&texts.carrier)
+            }
             Err(_) => Ok(()),
         }
     }

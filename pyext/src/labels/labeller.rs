@@ -261,7 +261,7 @@ impl Labeller {
         value: &Bound<'_, PyAny>,
         label: &Bound<'_, Label>,
     ) -> PyResult<()> {
-        Self::hang(slf, [value], label.get())
+        Self::hang(slf, [value], label)
     }
 
     /// The graph nodes that made the tensors in `value`.

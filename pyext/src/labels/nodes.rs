@@ -3,8 +3,9 @@
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::label::Label;
 use super::labeller::Labeller;
 
 /// Entries of each list, dictionary or data class that are looked at.
@@ -16,31 +17,30 @@ const MAX_DEPTH: usize = 8;
 #[pyclass(frozen, module = "gpumemprof._native")]
 pub(super) struct NodeHook {
     labeller: Py<Labeller>,
-    text: Py<PyString>,
+    label: Py<Label>,
 }
 
 impl NodeHook {
-    /// Has `labeller` tell `text`.
-    pub(super) fn new(labeller: &Bound<'_, Labeller>, text: &Bound<'_, PyString>) -> Self {
+    /// Has `labeller` tell `label`.
+    pub(super) fn new(labeller: &Bound<'_, Labeller>, label: &Bound<'_, Label>) -> Self {
         Self {
             labeller: labeller.clone().unbind(),
-            text: text.clone().unbind(),
+            label: label.clone().unbind(),
         }
     }
 }
 
 #[pymethods]
 impl NodeHook {
-    /// The backward pass has reached a node of the module that the text names.
+    /// The backward pass has reached a node of the module.
     fn __call__(&self, py: Python<'_>, _gradient: &Bound<'_, PyAny>) {
-        let labeller = self.labeller.bind(py);
-        labeller
-            .get()
-            .or_give_up(py, || labeller.get().reached(py, self.text.bind(py)));
+        let labeller = self.labeller.get();
+        labeller.or_give_up(py, || labeller.reached(py, self.label.get()));
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.labeller)
+        visit.call(&self.labeller)?;
+        visit.call(&self.label)
     }
 }
 

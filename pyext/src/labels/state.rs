@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::fast::RandomState;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -27,29 +28,15 @@ pub(super) struct State {
     /// The backward pass whose end this thread waits for; None for none.
     pub(super) pass: Option<i64>,
     /// Sequence numbers of graph nodes that have a hook; each thread counts its own.
-    pub(super) hooked: HashSet<i64>,
+    pub(super) hooked: HashSet<i64, RandomState>,
     /// Whether the modules it is in run forward within a backward pass.
     pub(super) recomputes: bool,
-    /// The thread's own tensor to hang hooks on graph nodes with, once it has asked for one.
-    pub(super) carrier: Carrier,
 }
 
 /// A module that was entered: what to go back to when it is left.
 pub(super) struct Entered {
     pub(super) label: Option<Py<PyString>>,
     pub(super) module: Option<Py<Label>>,
-}
-
-/// What a thread hangs hooks on graph nodes with.
-#[derive(Default)]
-pub(super) enum Carrier {
-    /// It has not asked yet.
-    #[default]
-    Unasked,
-    /// The one that all share.
-    Shared,
-    /// A tensor of its own.
-    Own(Py<PyAny>),
 }
 
 thread_local! {
