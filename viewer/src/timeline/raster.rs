@@ -132,8 +132,8 @@ fn shown_moment(source: &Source<'_>, frame: Frame, column: usize) -> Moment {
     found.high_moment
 }
 
-/// Draws some of the columns, as a picture of their own. None if `is_stale` or someone
-/// else says that nobody wants it.
+/// Draws some of the columns, as a picture of their own. None if `is_stale` or someone else says
+/// that nobody wants it.
 fn draw_columns(
     source: &Source<'_>,
     whole: Frame,

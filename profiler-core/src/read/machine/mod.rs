@@ -107,9 +107,8 @@ struct RawSnapshot {
     host_traces: Value,
 }
 
-/// Bytes of the shortest trace entry that room is made for: entries of 12 keys, each by a memo
-/// reference, with the action, address, size and time. A file can have shorter ones, and could
-/// have memory set aside that it never fills.
+/// Bytes of the shortest trace entry that room is made for. Those of real pickles take some 100;
+/// a file of much shorter ones may be made to have memory set aside that it never fills.
 const LEAST_ENTRY: usize = 64;
 
 /// The stack machine and the rows it has made.
@@ -176,6 +175,10 @@ impl Machine {
         };
         let before = std::mem::replace(&mut self.list_before, (last, list.len()));
         if before.0 != last {
+            // Another list has begun; what was kept for the one before is free for it.
+            if let Some(done) = before.0.checked_sub(1) {
+                self.traces.get_mut(done).map(Events::shrink_to_fit);
+            }
             return;
         }
         let came = list.len() - before.1.min(list.len());
