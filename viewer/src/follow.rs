@@ -5,7 +5,7 @@
 //!   follow file              │ walk events, clock │ walk …  │ done ┘
 //! ```
 
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use profiler_core::replay::Follower;
@@ -40,6 +40,8 @@ impl Ahead {
 /// A second thread that follows a reading.
 pub struct Following {
     sender: SyncSender<(usize, Events)>,
+    /// Parts that are done with: memory that is in the caches, and needs no clearing.
+    used: Receiver<Events>,
     /// None where there are no threads: then nothing is followed.
     thread: Option<JoinHandle<Ahead>>,
     /// How many events of each list it was sent.
@@ -51,16 +53,21 @@ impl Following {
     #[must_use]
     pub fn start() -> Self {
         let (sender, parts) = sync_channel::<(usize, Events)>(WAITING);
+        let (give_back, used) = channel();
         let thread = std::thread::Builder::new().name("follow file".to_owned());
         let follow = move || {
             let mut ahead = Ahead::default();
-            for (list, events) in parts {
+            for (list, mut events) in parts {
                 ahead.see(list, &events);
+                events.clear();
+                // After the last part nobody takes them.
+                give_back.send(events).ok();
             }
             ahead
         };
         Self {
             sender,
+            used,
             thread: thread.spawn(follow).ok(),
             sent: Vec::new(),
         }
@@ -77,7 +84,7 @@ impl Following {
             if events.len() == *sent {
                 continue;
             }
-            let mut part = Events::default();
+            let mut part = self.used.try_recv().unwrap_or_default();
             part.append(events, *sent);
             *sent = events.len();
             // A thread that has ended is found out when it is joined.
@@ -97,6 +104,7 @@ impl Following {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prepare::Document;
     use profiler_core::read::Followed;
     use profiler_core::replay::Replay;
     use profiler_core::snapshot::{Action, Event, Snapshot, Trace};
@@ -129,7 +137,7 @@ mod tests {
             });
             following.send(&[Events::default(), shown]);
         }
-        let ahead = following.finish();
+        let mut ahead = following.finish();
         let mut clock = ahead.clocks[1].clone();
         let mut snapshot = Snapshot::default();
         snapshot.traces.push(Trace {
@@ -141,10 +149,66 @@ mod tests {
             snapshot,
         };
         let whole = Replay::new(&followed.snapshot);
-        let found = Replay::followed(&followed.snapshot, ahead.follower, &followed.lists);
+        let found = Replay::followed(&followed.snapshot, &mut ahead.follower, &followed.lists);
         assert_eq!(format!("{found:?}"), format!("{whole:?}"));
+        // It began with blocks that were there before, so this has to wait for the end.
+        assert!(ahead.follower.take_allocated(1).is_none());
         let events = &followed.snapshot.traces[0].events;
         clock.see(events, clock.len());
         assert_eq!(format!("{clock:?}"), format!("{:?}", Clock::new(events)));
+    }
+
+    /// Of a recording that began with nothing blocks and curves are known when it is read, and
+    /// are those of the whole.
+    #[test]
+    fn a_recording_from_its_beginning_is_laid_out_while_it_is_read() {
+        let mut events = Events::default();
+        let mut push = |action, address, size| {
+            events.push(&Event {
+                action,
+                address,
+                size,
+                ..Event::default()
+            });
+        };
+        push(Action::SegmentAlloc, 4096, 2 << 20);
+        for round in 0..400_u64 {
+            let address = |slot: u64| 4096 + 1024 * slot;
+            push(Action::Alloc, address(0), 1000);
+            push(Action::Alloc, address(1), 513 + round % 511);
+            push(Action::FreeRequested, address(0), 1000);
+            if round % 3 > 0 {
+                push(Action::FreeCompleted, address(0), 1000);
+            }
+            push(Action::FreeRequested, address(1), 513 + round % 511);
+            push(Action::FreeCompleted, address(1), 513 + round % 511);
+            if round % 3 == 0 {
+                push(Action::FreeCompleted, address(0), 1000);
+            }
+        }
+        push(Action::SegmentFree, 4096, 2 << 20);
+        let mut snapshot = Snapshot::default();
+        snapshot.traces.push(Trace {
+            events: events.clone(),
+            ..Trace::default()
+        });
+        let read = || Followed {
+            lists: vec![Some(0)],
+            snapshot: snapshot.clone(),
+        };
+        let mut following = Following::start();
+        following.send(std::slice::from_ref(&events));
+        let mut ahead = following.finish();
+        let replay = Replay::followed(&snapshot, &mut ahead.follower, &[Some(0)]);
+        let whole = Replay::new(&snapshot);
+        assert_eq!(format!("{replay:?}"), format!("{whole:?}"));
+        assert!(ahead.follower.take_allocated(0).is_some());
+        let mut following = Following::start();
+        following.send(std::slice::from_ref(&events));
+        let draft = Document::draft("a".to_owned(), None, read(), following.finish());
+        let plain = Document::draft("a".to_owned(), None, read(), Ahead::default());
+        let devices = |document: &Document| format!("{:?}", document.devices);
+        assert_eq!(devices(&draft), devices(&plain));
+        assert!(draft.devices[0].allocated_curve.len() > 1_000);
     }
 }

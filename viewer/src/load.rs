@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Duration;
 
 use profiler_core::read::{Progress, ReadError, ReadOptions, read_followed};
 use profiler_core::snapshot::Events;
@@ -77,6 +78,10 @@ pub enum Step {
     Attributing,
 }
 
+/// How long attributing waits for the picture of the draft to be drawn, which needs every core:
+/// much longer than that takes, in case the window is not shown.
+const PICTURE: Duration = Duration::from_millis(200);
+
 #[derive(Default)]
 struct Shared {
     step: AtomicU8,
@@ -91,17 +96,20 @@ pub struct Loading {
     pub origin: Origin,
     /// Whether a draft of it has been shown.
     pub is_draft_shown: bool,
+    is_draft_drawn: bool,
     shared: Arc<Shared>,
     result: Receiver<Result<Arc<Document>, LoadError>>,
+    is_drawn: Sender<()>,
 }
 
 impl Loading {
-    /// Starts opening `origin`; `wake` is called when there is something new to show, but for the
-    /// bytes read ([`Self::step`]): whoever shows those looks again by itself.
+    /// Starts opening `origin`; `wake` is called when there is a document or an error. How far
+    /// it is ([`Self::step`]) wakes nobody: whoever shows that looks again by itself.
     #[must_use]
     pub fn start(origin: Origin, wake: impl Fn() + Send + 'static) -> Self {
         let shared = Arc::new(Shared::default());
         let (sender, result) = channel();
+        let (is_drawn, drawn) = channel();
         let theirs = (Arc::clone(&shared), origin.clone());
         let work = move || {
             let (shared, origin) = theirs;
@@ -109,8 +117,10 @@ impl Loading {
                 // Nobody may be waiting any more.
                 sender.send(Ok(draft)).ok();
                 wake();
+                // An error means that the window has given it up.
+                drawn.recv_timeout(PICTURE).ok();
             };
-            let whole = open(&origin, &shared, &wake, &show);
+            let whole = open(&origin, &shared, &show);
             sender.send(whole).ok();
             wake();
         };
@@ -125,8 +135,18 @@ impl Loading {
         Self {
             origin,
             is_draft_shown: false,
+            is_draft_drawn: false,
             shared,
             result,
+            is_drawn,
+        }
+    }
+
+    /// Says that the draft has been drawn, so that the rest may have every core.
+    pub fn draft_is_drawn(&mut self) {
+        if !std::mem::replace(&mut self.is_draft_drawn, true) {
+            // Whoever has ended no longer waits.
+            self.is_drawn.send(()).ok();
         }
     }
 
@@ -161,11 +181,10 @@ impl Loading {
     }
 }
 
-/// Opens `origin`; `show` gets the draft to be drawn while allocations are attributed.
+/// Opens `origin`; `show` gets the draft, to be drawn before allocations are attributed.
 fn open(
     origin: &Origin,
     shared: &Shared,
-    wake: &dyn Fn(),
     show: &dyn Fn(Arc<Document>),
 ) -> Result<Arc<Document>, LoadError> {
     let mut following = Following::start();
@@ -188,7 +207,6 @@ fn open(
     };
     let go_on = |step: u8| {
         shared.step.store(step, Ordering::Relaxed);
-        wake();
         if shared.is_cancelled.load(Ordering::Relaxed) {
             Err(ReadError::Cancelled)
         } else {

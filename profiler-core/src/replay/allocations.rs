@@ -128,7 +128,9 @@ impl Allocations {
     }
 
     /// Every handle, in order of `born`.
-    pub fn ids(&self) -> impl DoubleEndedIterator<Item = AllocationId> + ExactSizeIterator + use<> {
+    pub fn ids(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = AllocationId> + ExactSizeIterator + Clone + use<> {
         (0..self.address.len() as u32).map(AllocationId)
     }
 
@@ -240,6 +242,11 @@ impl Allocations {
         let died = self.died.get(..born_by).unwrap_or(&[]);
         let live = died.iter().enumerate().filter(|&(_, &died)| moment < died);
         live.map(|(row, _)| AllocationId(row as u32)).collect()
+    }
+
+    /// Whether the `alloc` event of every one was recorded.
+    pub(super) fn are_all_recorded(&self) -> bool {
+        self.recorded_from == 0 && self.recorded_to as usize == self.len()
     }
 
     /// Puts what the layout found in place: block sizes, pools and size classes by row.

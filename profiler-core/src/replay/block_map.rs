@@ -63,7 +63,7 @@ pub(super) enum Misplaced {
 }
 
 /// All chunks of one device at one moment.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct BlockMap {
     chunks: Vec<Chunk>,
     vacant: Vec<ChunkIndex>,
@@ -99,6 +99,20 @@ impl BlockMap {
             steps_left: events as u64 / Self::EVENTS_PER_STEP + 16,
             ..Self::default()
         }
+    }
+
+    /// Allows the work of `events` more, for a map that was made without knowing how many come.
+    pub(super) fn expect_more(&mut self, events: usize) {
+        let events = events as u64;
+        let more = events.saturating_mul(Self::WORK_PER_EVENT);
+        self.budget = self.budget.saturating_add(more);
+        let more = events / Self::EVENTS_PER_STEP;
+        self.steps_left = self.steps_left.saturating_add(more);
+    }
+
+    /// Whether mapping and unmapping pages has taken all the work it may.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.budget == 0
     }
 
     /// Bytes of all segments.

@@ -34,6 +34,12 @@ impl Curve {
         }
     }
 
+    /// Gives back the memory that growing left over.
+    pub fn shrink_to_fit(&mut self) {
+        self.moments.shrink_to_fit();
+        self.values.shrink_to_fit();
+    }
+
     /// The value at `moment`; 0 for an empty curve.
     #[must_use]
     pub fn at(&self, moment: Moment) -> u64 {

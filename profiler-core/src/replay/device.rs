@@ -6,7 +6,7 @@ use crate::units;
 
 use super::{
     AllocationId, Allocations, Curve, Disagreements, Follower, Layout, MappedSegment, Moment,
-    SegmentSpan, beside::beside, layout, lifetimes, lifetimes::Walk, rewind, segment_map,
+    SegmentSpan, beside::beside, follower::List, layout, lifetimes, rewind, segment_map,
     segment_spans,
 };
 
@@ -107,7 +107,7 @@ impl Replay {
     /// Replays every device of `snapshot`, of more than [`Snapshot::MAX_DEVICES`] the lowest numbered.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
-        Self::followed(snapshot, Follower::default(), &[])
+        Self::followed(snapshot, &mut Follower::default(), &[])
     }
 
     /// Replays every device of `snapshot`, which `follower` has followed while it was read;
@@ -115,7 +115,7 @@ impl Replay {
     ///
     /// [`Followed::lists`]: crate::read::Followed::lists
     #[must_use]
-    pub fn followed(snapshot: &Snapshot, mut follower: Follower, lists: &[Option<usize>]) -> Self {
+    pub fn followed(snapshot: &Snapshot, follower: &mut Follower, lists: &[Option<usize>]) -> Self {
         let rules = SizeRules::recorded(snapshot);
         let mut warnings = Warnings::default();
         let devices = snapshot.devices();
@@ -132,8 +132,12 @@ impl Replay {
             let mut traces = snapshot.traces.iter();
             let row = traces.position(|trace| trace.device == device);
             let list = row.and_then(|row| lists.get(row).copied().flatten());
-            let walk = list.map(|list| follower.take(list)).unwrap_or_default();
-            replay_device(snapshot, device, &rules, walk, &mut warnings)
+            let known = list.map_or_else(List::not_followed, |list| follower.take(list));
+            let (replay, allocated) = replay_device(snapshot, device, &rules, known, &mut warnings);
+            if let Some((list, allocated)) = list.zip(allocated) {
+                follower.keep_allocated(list, allocated);
+            }
+            replay
         });
         let devices = devices.collect();
         Self { devices, warnings }
@@ -162,29 +166,32 @@ fn replay_device(
     snapshot: &Snapshot,
     device: DeviceId,
     rules: &SizeRules,
-    walk: Walk,
+    known: List,
     warnings: &mut Warnings,
-) -> DeviceReplay {
+) -> (DeviceReplay, Option<Curve>) {
+    let List { walk, curves } = known;
     let none = Events::default();
     let events = snapshot.trace(device).map_or(&none, |trace| &trace.events);
-    let rewind = || rewind::rewind(snapshot, device, events);
+    let ahead = curves.and_then(|curves| curves.finish(snapshot, device, events));
     let lay_out = || {
-        let (mut allocations, disagreements) = lifetimes::find(snapshot, device, events, walk);
+        let (mut allocations, disagreements, ahead) =
+            lifetimes::find(snapshot, device, events, walk);
         let (segments, contradictions) = segment_spans::find(snapshot, device, events);
         let source = layout::Source {
             events,
             spans: &segments,
             rules,
         };
-        let layout = layout::find(snapshot, device, source, &mut allocations);
+        let layout = layout::find(snapshot, device, source, &mut allocations, ahead);
         (allocations, disagreements, segments, contradictions, layout)
     };
-    let (rewound, laid_out) = if events.len() < WORTH_A_THREAD {
-        (rewind(), lay_out())
-    } else {
-        beside(rewind, lay_out)
+    let rewind = || rewind::rewind(snapshot, device, events);
+    let (rewound, laid_out) = match ahead {
+        Some(rewound) => (rewound, lay_out()),
+        None if events.len() < WORTH_A_THREAD => (rewind(), lay_out()),
+        None => beside(rewind, lay_out),
     };
-    let (allocations, disagreements, segments, contradictions, layout) = laid_out;
+    let (allocations, disagreements, segments, contradictions, (layout, allocated)) = laid_out;
     let replay = DeviceReplay {
         device,
         allocations,
@@ -196,7 +203,7 @@ fn replay_device(
         event_count: events.len() as u32,
     };
     warn(&replay, contradictions, rewound.negative_moments, warnings);
-    replay
+    (replay, allocated)
 }
 
 /// Says in words what did not fit together.

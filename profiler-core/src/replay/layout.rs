@@ -6,8 +6,10 @@
 //! are in the segments with their size. Only blocks from before recording that are freed during
 //! it have an unknown slack; see [`Layout::unsure_slack_bytes`].
 
+mod ahead;
 mod walk;
 
+pub(super) use ahead::LayoutAhead;
 pub(crate) use walk::{Change, walk};
 
 use foldhash::fast::FixedState;
@@ -18,7 +20,7 @@ use crate::snapshot::{Action, DeviceId, Events, PoolId, SegmentKind, Snapshot};
 
 use super::block_map::{BlockMap, Misplaced};
 use super::segment_spans::SegmentSpan;
-use super::{Allocation, AllocationId, Allocations, Moment, NEVER};
+use super::{Allocation, AllocationId, Allocations, Curve, Moment, NEVER};
 
 /// How well the trace could be laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,17 +47,26 @@ pub(super) struct Source<'a> {
     pub(super) rules: &'a SizeRules,
 }
 
-/// Finds the block of every allocation of `device` and puts it into `allocations`.
+/// Finds the block of every allocation of `device` and puts it into `allocations`. What was found
+/// `ahead` is used if it holds; then the curve of allocated bytes is known too.
 pub(super) fn find(
     snapshot: &Snapshot,
     device: DeviceId,
     source: Source<'_>,
     allocations: &mut Allocations,
-) -> Layout {
+    ahead: Option<LayoutAhead>,
+) -> (Layout, Option<Curve>) {
+    let final_sizes = final_block_sizes(snapshot, device);
+    let found = ahead.and_then(|ahead| ahead.finish(source, allocations, &final_sizes));
+    if let Some(found) = found {
+        let (sizes, pools, kinds) = found.columns;
+        allocations.set_layout(sizes, pools, kinds);
+        return (found.layout, Some(found.allocated));
+    }
     let mut finder = Finder {
         source,
         allocations,
-        final_sizes: final_block_sizes(snapshot, device),
+        final_sizes,
         learned: HashMap::default(),
         solved: HashMap::default(),
         unsure: HashMap::default(),
@@ -81,7 +92,7 @@ pub(super) fn find(
         ..
     } = finder;
     allocations.set_layout(sizes, pools, kinds);
-    layout
+    (layout, None)
 }
 
 /// Sizes of the blocks that were live before recording, by address, under which the allocator's
@@ -131,9 +142,9 @@ fn apply_segment_event(
         action => {
             // The span that begins here knows the pool and size class; its extent may be larger
             // than what was mapped.
-            let first = spans.partition_point(|span| span.born < moment);
-            let born_here = spans.get(first).filter(|span| span.born == moment);
-            let Some(&span) = born_here else { return false };
+            let Some(&span) = span_born_at(spans, moment) else {
+                return false;
+            };
             let added = SegmentSpan {
                 address,
                 size,
@@ -377,6 +388,12 @@ impl Finder<'_> {
             self.kinds[id.index()] = self.source.rules.kind(rounded);
         }
     }
+}
+
+/// The first span that begins at `moment`.
+fn span_born_at(spans: &[SegmentSpan], moment: Moment) -> Option<&SegmentSpan> {
+    let first = spans.partition_point(|span| span.born < moment);
+    spans.get(first).filter(|span| span.born == moment)
 }
 
 /// The segment that holds `address` before the first event.

@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use crate::snapshot::{Action, DeviceId, Events, Snapshot, StackId};
 
 use super::allocations::Row;
+use super::layout::LayoutAhead;
 use super::{Allocations, NEVER};
 
 /// How the trace and the final segments disagreed, in allocations and bytes.
@@ -77,13 +78,13 @@ impl RowRef {
 }
 
 /// Finds every allocation of `device` in `events` and the final segments. `walk` has seen the
-/// first of the events, or none.
+/// first of the events, or none. What it knows of their blocks comes with it.
 pub(super) fn find(
     snapshot: &Snapshot,
     device: DeviceId,
     events: &Events,
     mut walk: Walk,
-) -> (Allocations, Disagreements) {
+) -> (Allocations, Disagreements, Option<LayoutAhead>) {
     let seen = walk.of_event.len();
     walk.of_event
         .reserve_exact(events.len().saturating_sub(seen));
@@ -93,7 +94,10 @@ pub(super) fn find(
     {
         walk.make_early_requests_pending();
     }
-    walk.settle_with_segments(snapshot, device, events.len() as u32)
+    let layout = walk.layout.take();
+    let (allocations, disagreements) =
+        walk.settle_with_segments(snapshot, device, events.len() as u32);
+    (allocations, disagreements, layout)
 }
 
 /// The walk over the events.
@@ -105,12 +109,23 @@ pub(super) struct Walk {
     /// By event row, the allocation it is about.
     of_event: Vec<RowRef>,
     disagreements: Disagreements,
+    /// The blocks, where they are found along the way.
+    layout: Option<LayoutAhead>,
 }
 
 impl Walk {
+    /// A walk that finds blocks along the way, as far as they can be told there.
+    pub(super) fn with_layout() -> Self {
+        Self {
+            layout: Some(LayoutAhead::default()),
+            ..Self::default()
+        }
+    }
+
     /// Goes on over the events from row `from` on: those after the last it has seen, wherever
     /// they are now.
     pub(super) fn see(&mut self, events: &Events, from: usize) {
+        let seen = self.of_event.len();
         for row in from..events.len() {
             let of_event = match events.action(row) {
                 Action::Alloc => self.alloc(events, row),
@@ -119,6 +134,13 @@ impl Walk {
                 _ => RowRef::VACANT,
             };
             self.of_event.push(of_event);
+        }
+        if let Some(layout) = &mut self.layout {
+            let of_event = self.of_event.get(seen..).unwrap_or(&[]);
+            layout.see(events, from, &self.recorded, |at| {
+                let (row, is_recorded) = of_event.get(at)?.row()?;
+                Some(is_recorded.then_some(row))
+            });
         }
     }
 

@@ -98,8 +98,30 @@ fn is_segment_event(events: &Events, row: usize) -> bool {
     )
 }
 
+/// The spans of a recording that began without a segment, told event by event.
+#[derive(Debug, Default)]
+pub(super) struct SpansAhead(ExtentMap);
+
+impl SpansAhead {
+    /// Applies the segment event that leads to `moment`; the span that it begins, if one does.
+    pub(super) fn see(&mut self, moment: Moment, event: &Event) -> Option<SegmentSpan> {
+        self.0.moment = moment;
+        self.0.apply(event);
+        // Only the live ones are asked for.
+        self.0.ended.clear();
+        let holder = self.0.live.range(..=event.address).next_back();
+        let span = holder.map(|(_, &span)| span);
+        span.filter(|span| span.born == moment)
+    }
+
+    /// Whether every event so far fits to those before it.
+    pub(super) fn is_consistent(&self) -> bool {
+        self.0.contradictions == 0
+    }
+}
+
 /// The extents at one moment, by address.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct ExtentMap {
     live: BTreeMap<u64, Extent>,
     ended: Vec<Extent>,

@@ -101,6 +101,20 @@ impl<T: Copy + PartialEq> SparseColumn<T> {
         !self.values.is_empty()
     }
 
+    /// Makes room for `more` rows, if values are stored at all. Without that much memory nothing
+    /// is done: rows then come in as they can.
+    pub fn expect(&mut self, more: usize) {
+        if self.is_stored() && self.values.capacity() - self.values.len() < more {
+            self.values.try_reserve_exact(more).ok();
+        }
+    }
+
+    /// Takes every row out and keeps the memory for others.
+    pub fn clear(&mut self) {
+        self.len = 0;
+        self.values.clear();
+    }
+
     /// Gives back the memory that growing left over.
     pub fn shrink_to_fit(&mut self) {
         self.values.shrink_to_fit();

@@ -239,6 +239,65 @@ impl Events {
         self.category.append(&other.category, from);
     }
 
+    /// Makes room for `more` events, so that the columns need not be copied to grow. Without that
+    /// much memory nothing is done: events then come in as they can.
+    pub(crate) fn expect(&mut self, more: usize) {
+        fn expect<T>(column: &mut Vec<T>, more: usize) {
+            if column.capacity() - column.len() < more {
+                column.try_reserve_exact(more).ok();
+            }
+        }
+        expect(&mut self.action, more);
+        expect(&mut self.address, more);
+        expect(&mut self.size, more);
+        self.stream.expect(more);
+        self.time_us.expect(more);
+        self.stack.expect(more);
+        self.pool.expect(more);
+    }
+
+    /// How many events can be added before the columns have to grow.
+    pub(crate) fn room(&self) -> usize {
+        self.action.capacity() - self.action.len()
+    }
+
+    /// Takes every event out and keeps the memory for others.
+    pub fn clear(&mut self) {
+        let Self {
+            action,
+            address,
+            size,
+            stream,
+            time_us,
+            stack,
+            pool,
+            has_pools,
+            user_metadata,
+            compile_context,
+            internal_metadata,
+            forward_frames,
+            category,
+            other_names,
+        } = self;
+        action.clear();
+        address.clear();
+        size.clear();
+        stream.clear();
+        time_us.clear();
+        stack.clear();
+        pool.clear();
+        *has_pools = false;
+        let texts = [
+            user_metadata,
+            compile_context,
+            internal_metadata,
+            forward_frames,
+            category,
+        ];
+        texts.into_iter().for_each(SparseColumn::clear);
+        other_names.clear();
+    }
+
     /// Says that this trace's events carry pool ids (PyTorch 2.12).
     pub fn set_has_pools(&mut self) {
         self.has_pools = true;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ask::Asked;
-use crate::load::Origin;
+use crate::load::{Loading, Origin};
 use crate::narrow::narrow;
 use crate::prepare::{AxisKind, Document};
 use crate::timeline::{Track, View, axis_length};
@@ -65,6 +65,15 @@ impl Viewer {
             if !is_draft {
                 self.loading.remove(at);
             }
+        }
+    }
+
+    /// Lets opening go on where the picture of the draft is there.
+    pub(super) fn go_on_loading(&mut self) {
+        let awaits = |track: &Track| track.awaits_picture() && track.drawn().is_none();
+        if !self.tracks.iter().any(awaits) {
+            let shown = self.loading.iter_mut().filter(|it| it.is_draft_shown);
+            shown.for_each(Loading::draft_is_drawn);
         }
     }
 

@@ -118,9 +118,11 @@ impl Viewer {
             return;
         };
         ui.label(RichText::new("Requested at the peak").small().weak());
+        // Seven groups, and all of them where the window is high.
+        let height = (ui.available_height() * 0.2).max(170.0);
         ScrollArea::vertical()
             .id_salt("legend")
-            .max_height(170.0)
+            .max_height(height)
             .show(ui, |ui| {
                 for entry in drawn.keys.entries.iter().filter(|entry| entry.count > 0) {
                     ui.horizontal(|ui| {

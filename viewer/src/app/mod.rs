@@ -170,6 +170,7 @@ impl Viewer {
             CentralPanel::default().show(ui, |ui| self.welcome_ui(ui));
         } else {
             self.panes_ui(ui);
+            self.go_on_loading();
             let now = ui.input(|input| input.time);
             self.history.note(&self.selection, now);
         }

@@ -32,16 +32,22 @@ pub struct PreparedDevice {
 }
 
 impl PreparedDevice {
-    /// Prepares the device of `replay`, whose events have `clock`.
+    /// Prepares the device of `replay`, whose events have `clock`, and whose allocated bytes are
+    /// `allocated` if they are known already.
     #[must_use]
-    pub fn new(snapshot: &Snapshot, replay: &DeviceReplay, clock: Arc<Clock>) -> Self {
+    pub fn new(
+        snapshot: &Snapshot,
+        replay: &DeviceReplay,
+        clock: Arc<Clock>,
+        allocated: Option<Curve>,
+    ) -> Self {
         let none = Events::default();
         let events = snapshot
             .trace(replay.device)
             .map_or(&none, |trace| &trace.events);
         let ((allocated_curve, allocated), (requested, reserved)) = both(
             || {
-                let curve = allocated_curve(replay, events);
+                let curve = allocated.unwrap_or_else(|| allocated_curve(replay, events));
                 let pyramid = Pyramid::new(&curve);
                 (curve, pyramid)
             },

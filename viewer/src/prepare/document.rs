@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use profiler_core::attribution::Attribution;
 use profiler_core::read::Followed;
-use profiler_core::replay::Replay;
+use profiler_core::replay::{Curve, Replay};
 use profiler_core::snapshot::{DeviceId, Events, Snapshot};
 
 use crate::follow::Ahead;
@@ -53,11 +53,11 @@ impl Document {
     pub fn draft(name: String, path: Option<PathBuf>, read: Followed, ahead: Ahead) -> Self {
         let Followed { snapshot, lists } = read;
         let Ahead {
-            follower,
+            mut follower,
             mut clocks,
         } = ahead;
         let (replay, (attribution, clocks)) = both(
-            || Replay::followed(&snapshot, follower, &lists),
+            || Replay::followed(&snapshot, &mut follower, &lists),
             || {
                 let traces = snapshot.traces.iter().enumerate();
                 let clocks: Clocks = traces
@@ -73,6 +73,16 @@ impl Document {
                 (Attribution::of_stacks(&snapshot), clocks)
             },
         );
+        let mut allocated: Vec<_> = replay
+            .devices
+            .iter()
+            .map(|replay| {
+                let mut traces = snapshot.traces.iter();
+                let row = traces.position(|trace| trace.device == replay.device);
+                let list = row.and_then(|row| lists.get(row).copied().flatten());
+                list.and_then(|list| follower.take_allocated(list))
+            })
+            .collect();
         let mut draft = Self {
             name,
             path,
@@ -89,7 +99,7 @@ impl Document {
             .position(|device| device == busiest)
             .unwrap_or(0);
         let (devices, (sites, lanes)) = both(
-            || draft.prepare(&clocks),
+            || draft.prepare(&clocks, &mut allocated),
             || {
                 (
                     KeyColumn::new(&draft, busiest, KeyKind::Site),
@@ -124,11 +134,17 @@ impl Document {
         whole
     }
 
-    fn prepare(&self, clocks: &Clocks) -> Vec<Arc<PreparedDevice>> {
-        let devices = self.replay.devices.iter();
-        let prepared = devices.map(|replay| {
+    /// Prepares every device; of some the bytes in use are known already.
+    fn prepare(
+        &self,
+        clocks: &Clocks,
+        allocated: &mut [Option<Curve>],
+    ) -> Vec<Arc<PreparedDevice>> {
+        let devices = self.replay.devices.iter().zip(allocated);
+        let prepared = devices.map(|(replay, allocated)| {
             let clock = clock_of(clocks, replay.device);
-            Arc::new(PreparedDevice::new(&self.snapshot, replay, clock))
+            let known = allocated.take();
+            Arc::new(PreparedDevice::new(&self.snapshot, replay, clock, known))
         });
         prepared.collect()
     }

@@ -2,6 +2,7 @@
 
 use egui::Color32;
 use profiler_core::replay::{DeviceReplay, NEVER};
+use profiler_core::snapshot::StackId;
 use profiler_core::units;
 
 use crate::prepare::{Document, Labels};
@@ -86,7 +87,14 @@ impl KeyColumn {
             return Self::default();
         };
         match kind {
-            KeyKind::Site | KeyKind::Category | KeyKind::Layer => {
+            KeyKind::Site => {
+                let labels = Labels::new(document, device, kind);
+                let of_stack = labels.of_stacks();
+                let site = |stack: &StackId| of_stack.get(stack.index()).copied().unwrap_or(0);
+                let groups = replay.allocations.stacks().iter().map(site);
+                ranked(replay, groups, &|group| labels.name(group))
+            }
+            KeyKind::Category | KeyKind::Layer => {
                 let of_stack = |labels: &Labels, row: usize| labels.of_allocation(replay, row);
                 let labels = Labels::new(document, device, kind);
                 let groups = (0..replay.allocations.len()).map(|row| of_stack(&labels, row));
@@ -166,35 +174,44 @@ impl KeyColumn {
     }
 }
 
+/// What a group adds up to.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    peak_bytes: u64,
+    total_bytes: u64,
+    count: u64,
+}
+
 /// Groups by an id: the largest at the peak get a colour of their own, all others share one.
 fn ranked(
     replay: &DeviceReplay,
-    ids: impl Iterator<Item = u32>,
+    ids: impl Iterator<Item = u32> + Clone,
     label: &dyn Fn(u32) -> String,
 ) -> KeyColumn {
-    let ids: Vec<u32> = ids.collect();
-    let groups = ids.iter().copied().max().map_or(0, |max| max as usize + 1);
-    let mut peak_bytes = vec![0_u64; groups];
-    let mut total_bytes = vec![0_u64; groups];
-    let mut counts = vec![0_u64; groups];
+    let mut sums: Vec<Sums> = Vec::new();
     let peak = replay.peak_moment();
-    let requested = replay.allocations.requested();
-    let died = replay.allocations.died();
+    let requested = replay.allocations.requested().iter();
+    let died = replay.allocations.died().iter();
     let born_by = replay.allocations.born_by(peak);
-    for (row, &id) in ids.iter().enumerate() {
+    for (row, ((id, &requested), &died)) in ids.clone().zip(requested).zip(died).enumerate() {
         let id = id as usize;
-        counts[id] += 1;
-        total_bytes[id] = total_bytes[id].saturating_add(requested[row]);
-        if row < born_by && died[row] > peak {
-            peak_bytes[id] = peak_bytes[id].saturating_add(requested[row]);
+        if id >= sums.len() {
+            sums.resize(id + 1, Sums::default());
+        }
+        let sums = &mut sums[id];
+        sums.count += 1;
+        sums.total_bytes = sums.total_bytes.saturating_add(requested);
+        if row < born_by && died > peak {
+            sums.peak_bytes = sums.peak_bytes.saturating_add(requested);
         }
     }
+    let groups = sums.len();
     let mut order: Vec<u32> = (0..groups as u32)
-        .filter(|&id| counts[id as usize] > 0)
+        .filter(|&id| sums[id as usize].count > 0)
         .collect();
     order.sort_by_key(|&id| {
-        let id = id as usize;
-        (std::cmp::Reverse((peak_bytes[id], total_bytes[id])), id)
+        let sums = sums[id as usize];
+        (std::cmp::Reverse((sums.peak_bytes, sums.total_bytes)), id)
     });
     let own = if order.len() <= CATEGORICAL.len() {
         order.len()
@@ -208,25 +225,25 @@ fn ranked(
         entries.push(KeyEntry {
             label: label(id),
             color: CATEGORICAL.get(place).copied(),
-            peak_bytes: peak_bytes[id as usize],
-            count: counts[id as usize],
+            peak_bytes: sums[id as usize].peak_bytes,
+            count: sums[id as usize].count,
         });
     }
     if own < order.len() {
         let rest = &order[own..];
-        let sum = |of: &[u64]| {
-            rest.iter()
-                .fold(0_u64, |sum, &id| sum.saturating_add(of[id as usize]))
+        let sum = |of: fn(&Sums) -> u64| {
+            let each = rest.iter().map(|&id| of(&sums[id as usize]));
+            each.fold(0_u64, u64::saturating_add)
         };
         entries.push(KeyEntry {
             label: format!("{} others", crate::text::count(rest.len() as u64)),
             color: None,
-            peak_bytes: sum(&peak_bytes),
-            count: sum(&counts),
+            peak_bytes: sum(|sums| sums.peak_bytes),
+            count: sum(|sums| sums.count),
         });
     }
     KeyColumn {
-        of_allocation: ids.iter().map(|&id| rank[id as usize]).collect(),
+        of_allocation: ids.map(|id| rank[id as usize]).collect(),
         entries,
     }
 }

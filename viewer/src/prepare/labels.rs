@@ -59,6 +59,12 @@ impl<'a> Labels<'a> {
         }
     }
 
+    /// The groups by recorded stack; empty but for sites.
+    #[must_use]
+    pub fn of_stacks(&self) -> &[u32] {
+        &self.site_of_stack
+    }
+
     /// The group of the allocation in `row`.
     #[must_use]
     pub fn of_allocation(&self, replay: &DeviceReplay, row: usize) -> u32 {

@@ -108,65 +108,48 @@ const WORTH_A_THREAD: usize = 1 << 16;
 #[must_use]
 pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> Option<Picture> {
     let (columns, rows) = (frame.columns, frame.rows);
-    let moments: Vec<Moment> = (0..columns)
-        .map(|column| {
-            let (from, to) = frame.stretch(column);
-            let (first, last) = source.axis.moments_in(from, to);
-            source
-                .prepared
-                .requested
-                .extremes(&source.replay.requested, first, last)
-                .high_moment
-        })
-        .collect();
     let is_given_up = AtomicBool::new(false);
     let part = |range: Range<usize>, is_stale: &dyn Fn() -> bool| {
-        draw_columns(source, frame, &moments, range, &is_given_up, is_stale)
+        draw_columns(source, frame, range, &is_given_up, is_stale)
     };
-    let mut picture = if columns * rows < WORTH_A_THREAD {
-        part(0..columns, is_stale)?
-    } else {
-        let middle = columns / 2;
-        let (left, right) = both(
-            || part(0..middle, &|| false),
-            || part(middle..columns, is_stale),
-        );
-        joined(frame, &left?, &right?)
-    };
-    let (replay, prepared, theme) = (source.replay, source.prepared, source.theme);
-    let allocated = &prepared.allocated_curve;
-    draw_curve(
-        source,
-        &mut picture,
-        allocated,
-        &prepared.allocated,
-        theme.allocated,
-        1,
+    if columns * rows < WORTH_A_THREAD {
+        return part(0..columns, is_stale);
+    }
+    let middle = columns / 2;
+    let (left, right) = both(
+        || part(0..middle, &|| false),
+        || part(middle..columns, is_stale),
     );
-    draw_curve(
-        source,
-        &mut picture,
-        &replay.reserved,
-        &prepared.reserved,
-        theme.reserved,
-        2,
-    );
-    Some(picture)
+    Some(joined(frame, &left?, &right?))
 }
 
-/// Draws the bands of some of the columns, as a picture of its own. None if `is_stale` or someone
-/// else says that nobody wants it.
+/// The moment that column `column` of `frame` shows.
+fn shown_moment(source: &Source<'_>, frame: Frame, column: usize) -> Moment {
+    let (from, to) = frame.stretch(column);
+    let (first, last) = source.axis.moments_in(from, to);
+    let requested = &source.replay.requested;
+    let found = source.prepared.requested.extremes(requested, first, last);
+    found.high_moment
+}
+
+/// Draws some of the columns, as a picture of their own. None if `is_stale` or someone else says
+/// that nobody wants it.
 fn draw_columns(
     source: &Source<'_>,
     whole: Frame,
-    moments: &[Moment],
     range: Range<usize>,
     is_given_up: &AtomicBool,
     is_stale: &dyn Fn() -> bool,
 ) -> Option<Picture> {
     let (columns, rows) = (range.len(), whole.rows);
-    let before = range.start.saturating_sub(1);
-    let moment_before = moments.get(before).copied().unwrap_or(0);
+    let moments = range
+        .clone()
+        .map(|column| shown_moment(source, whole, column));
+    let moments: Vec<Moment> = moments.collect();
+    let moment_before = match range.start.checked_sub(1) {
+        Some(before) => shown_moment(source, whole, before),
+        None => moments.first().copied().unwrap_or(0),
+    };
     let mut picture = Picture {
         frame: Frame {
             from: whole.stretch(range.start).0,
@@ -175,11 +158,11 @@ fn draw_columns(
         },
         pixels: vec![source.theme.canvas; columns * rows],
         who: vec![NOBODY; columns * rows],
-        moments: moments.get(range).unwrap_or(&[]).to_vec(),
+        moments,
         selected: vec![None; columns],
         unseen_births: 0,
     };
-    let colors = source.keys.colors(source.theme.other);
+    let colors = shades(source);
     let mut sweep = Sweep::new(&source.replay.allocations);
     let mut painted = Strip::new(rows, source.theme.band_edge);
     let mut shown = Shown::new(&source.replay.allocations, moment_before);
@@ -207,6 +190,25 @@ fn draw_columns(
         drawn_before = Some(column);
     }
     picture.unseen_births = shown.unseen();
+    let (replay, prepared, theme) = (source.replay, source.prepared, source.theme);
+    let curves = [
+        (
+            &prepared.allocated_curve,
+            &prepared.allocated,
+            theme.allocated,
+            1,
+        ),
+        (&replay.reserved, &prepared.reserved, theme.reserved, 2),
+    ];
+    for (curve, pyramid, color, thickness) in curves {
+        let line = Line {
+            curve,
+            pyramid,
+            color,
+            thickness,
+        };
+        line.draw(source, &mut picture, whole, range.start);
+    }
     Some(picture)
 }
 
@@ -255,6 +257,16 @@ impl Picture {
     }
 }
 
+/// Lightness steps of a group's colour, which tell its allocations apart.
+const SHADES: usize = 4;
+
+/// Every lightness step of every group's colour.
+fn shades(source: &Source<'_>) -> Vec<Color32> {
+    let colors = source.keys.colors(source.theme.other).into_iter();
+    let steps = |color| (0..SHADES as i32).map(move |step| shade(color, step - 1));
+    colors.flat_map(steps).collect()
+}
+
 /// Stacks `live` into `painted`; gives the selected allocation's bytes.
 fn paint(
     source: &Source<'_>,
@@ -281,11 +293,9 @@ fn paint(
         if high > 0.0 && low < rows && high > low {
             let group = source.keys.group(one.row as usize);
             let color = if kept {
-                let color = colors.get(group).copied().unwrap_or(source.theme.other);
-                shade(
-                    color,
-                    i32::from((one.row.wrapping_mul(0x9E37_79B9) >> 29) as u8) / 2 - 1,
-                )
+                let step = one.row.wrapping_mul(0x9E37_79B9) >> 30;
+                let color = colors.get(group * SHADES + step as usize);
+                color.copied().unwrap_or(source.theme.other)
             } else {
                 source.theme.excluded
             };
@@ -334,33 +344,37 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Draws `curve` as a line of `thickness` pixels through its exact extremes in each column.
-fn draw_curve(
-    source: &Source<'_>,
-    picture: &mut Picture,
-    curve: &Curve,
-    pyramid: &Pyramid,
+/// A curve as a line of so many pixels.
+struct Line<'a> {
+    curve: &'a Curve,
+    pyramid: &'a Pyramid,
     color: Color32,
     thickness: usize,
-) {
-    let frame = picture.frame;
-    let scale = 1.0 / frame.bytes_per_row();
-    for column in 0..frame.columns {
-        let (from, to) = frame.stretch(column);
-        let (first, last) = source.axis.moments_in(from, to);
-        let found = pyramid.extremes(curve, first, last);
-        let low = (found.low as f64 - frame.low) * scale;
-        let high = (found.high as f64 - frame.low) * scale;
-        if high < 0.0 || low > frame.rows as f64 {
-            continue;
-        }
-        let from = low.max(0.0) as usize;
-        let to = (high as usize)
-            .max(from)
-            .saturating_add(1)
-            .max(from + thickness);
-        for up in from..to.min(frame.rows) {
-            picture.pixels[(frame.rows - 1 - up) * frame.columns + column] = color;
+}
+
+impl Line<'_> {
+    /// Draws it through its exact extremes in each column of `picture`, whose first is column
+    /// `start` of `whole`.
+    fn draw(&self, source: &Source<'_>, picture: &mut Picture, whole: Frame, start: usize) {
+        let frame = picture.frame;
+        let scale = 1.0 / frame.bytes_per_row();
+        for column in 0..frame.columns {
+            let (from, to) = whole.stretch(start + column);
+            let (first, last) = source.axis.moments_in(from, to);
+            let found = self.pyramid.extremes(self.curve, first, last);
+            let low = (found.low as f64 - frame.low) * scale;
+            let high = (found.high as f64 - frame.low) * scale;
+            if high < 0.0 || low > frame.rows as f64 {
+                continue;
+            }
+            let from = low.max(0.0) as usize;
+            let to = (high as usize)
+                .max(from)
+                .saturating_add(1)
+                .max(from + self.thickness);
+            for up in from..to.min(frame.rows) {
+                picture.pixels[(frame.rows - 1 - up) * frame.columns + column] = self.color;
+            }
         }
     }
 }

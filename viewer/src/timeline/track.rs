@@ -215,7 +215,8 @@ impl Track {
     /// Takes what the threads have drawn since the last frame.
     pub fn collect(&mut self, context: &egui::Context) {
         // Asked before the answer is taken: one that comes in between is taken the next time.
-        self.is_first_over |= self.asked.is_some() && !self.worker.is_busy();
+        let is_answered = self.asked.is_some() && !self.worker.is_busy();
+        self.is_first_over |= is_answered || self.drawn.is_some();
         let drawn = self.worker.answer();
         self.take(context, drawn);
         if let Some(drawn) = self.overview_worker.answer() {
@@ -243,7 +244,6 @@ impl Track {
         if let Some(drawn) = drawn {
             upload(context, "timeline", &mut self.texture, &drawn.image);
             self.drawn = Some(drawn);
-            self.is_first_over = true;
         }
     }
 
@@ -259,8 +259,8 @@ impl Track {
         self.overview.as_ref().zip(self.overview_texture.as_ref())
     }
 
-    /// Whether the first picture is still to come. Nothing else is asked of the background
-    /// meanwhile, so that it comes soon.
+    /// Whether the first picture is still to come, or came in this frame. Nothing else is asked of
+    /// the background meanwhile, and nothing else laid out, so that it comes soon.
     #[must_use]
     pub fn awaits_picture(&self) -> bool {
         !self.is_first_over && self.document.devices.len() > self.device

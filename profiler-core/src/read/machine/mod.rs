@@ -107,6 +107,10 @@ struct RawSnapshot {
     host_traces: Value,
 }
 
+/// Bytes of the shortest trace entry that room is made for. Those of real pickles take some 100;
+/// a file of much shorter ones may be made to have memory set aside that it never fills.
+const LEAST_ENTRY: usize = 64;
+
 /// The stack machine and the rows it has made.
 pub(crate) struct Machine {
     stack: Vec<Value>,
@@ -135,6 +139,8 @@ pub(crate) struct Machine {
     pools: crate::snapshot::PoolTable,
     last_pool: (u32, PoolId),
     traces: Vec<Events>,
+    /// When room was made last: how many traces there were, and how long the last one.
+    list_before: (usize, usize),
     /// The trace that new entries go to.
     staging: Option<u32>,
     blocks: Vec<RawBlock>,
@@ -158,6 +164,31 @@ impl Machine {
     /// The lists of trace entries so far. Rows are only ever added at the end of one.
     pub(crate) fn lists(&self) -> &[Events] {
         &self.traces
+    }
+
+    /// Makes room in the list of trace entries that is being read, going by how many came since
+    /// the last call, which was `step` bytes earlier; `left` bytes of the file are to come.
+    pub(crate) fn make_room(&mut self, step: usize, left: usize) {
+        let last = self.traces.len();
+        let Some(list) = self.traces.last_mut() else {
+            return;
+        };
+        let before = std::mem::replace(&mut self.list_before, (last, list.len()));
+        if before.0 != last {
+            // Another list has begun; what was kept for the one before is free for it.
+            if let Some(done) = before.0.checked_sub(1) {
+                self.traces.get_mut(done).map(Events::shrink_to_fit);
+            }
+            return;
+        }
+        let came = list.len() - before.1.min(list.len());
+        if list.room() > came * 2 {
+            return;
+        }
+        let came = came.min(step / LEAST_ENTRY);
+        let more = left as u64 * came as u64 / step.max(1) as u64;
+        // What is too much is never touched, and given back at the end.
+        list.expect((more + more / 16) as usize);
     }
 
     /// A machine for a file of `file_size` bytes.
@@ -187,6 +218,7 @@ impl Machine {
             pools: crate::snapshot::PoolTable::default(),
             last_pool: (u32::MAX, PoolId::DEFAULT),
             traces: Vec::new(),
+            list_before: (0, 0),
             staging: None,
             blocks: Vec::new(),
             histories: Vec::new(),

@@ -41,6 +41,9 @@ pub(super) fn read(
         if start >= next_report {
             next_report = start + STEP;
             let (done, total) = (start as u64, bytes.len() as u64);
+            reader
+                .machine
+                .make_room(STEP, bytes.len() - start.min(bytes.len()));
             if follow(Progress { done, total }, reader.machine.lists()).is_break() {
                 return Err(ReadError::Cancelled);
             }
