@@ -35,6 +35,11 @@ def test_a_signal_dumps(device):
     assert len(list((device.tmp / "runs").glob("*/signal.pickle"))) == 1
 
 
+def test_annotations_of_the_program_and_of_its_backward_pass_are_recorded(device):
+    result = device.result(PROGRAM, "annotations")
+    assert {"in main", "in backward"} <= set(result["names"])
+
+
 def test_polling_and_fewer_events_agree_with_the_counters(device):
     result = device.result(PROGRAM, "poll")
     counters, blocks = result["counters"], result["poll"]["blocks"]

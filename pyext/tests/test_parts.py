@@ -375,3 +375,11 @@ def test_a_run_packs_from_inside_and_with_long_names(tmp_path, monkeypatch):
     assert snapshot.read_bytes() == next(folder.glob("*.pickle")).read_bytes()
     # They still belong together.
     assert sidecar.name == snapshot.name.replace(".pickle", ".gpumemprof.json") and len(snapshot.name.encode()) <= 100
+
+
+def test_a_compiled_model_is_called_after_what_was_compiled():
+    from gpumemprof._names import class_name
+
+    model = type("GPT", (), {"_modules": {"head": object()}})()
+    compiled = type("OptimizedModule", (), {"_modules": {"_orig_mod": model}})()
+    assert class_name(model) == class_name(compiled) == "GPT"

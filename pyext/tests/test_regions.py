@@ -42,6 +42,7 @@ def test_a_compiled_region_is_the_module_that_was_compiled_and_says_so(device):
     assert {"blocks.0", "blocks.1.attn", "blocks.2.attn"} <= found
     assert not any("GraphModule" in layer for layer in found)
     assert has_labels(device, b'"wrapper":"OptimizedModule"')
+    assert "GPT" in found and "OptimizedModule" not in found
 
 
 @pytest.mark.parametrize("form", ["graph", "streams"])

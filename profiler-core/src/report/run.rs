@@ -21,7 +21,15 @@ pub(super) struct RunView {
 pub(super) struct ElsewhereView {
     /// What happened, in a sentence.
     pub(super) lead: String,
+    pub(super) told: ToldView,
+}
+
+/// What a recorder told of a failure.
+#[derive(Default)]
+pub(super) struct ToldView {
     pub(super) rows: Vec<Row>,
+    /// The whole Python stack of the error, innermost first.
+    pub(super) stack: Vec<String>,
 }
 
 /// Texts of the run, as the page may show them.
@@ -72,18 +80,22 @@ impl RunTexts<'_> {
         }
     }
 
-    /// What is told of a failure, as rows.
-    pub(super) fn failure(&self, context: &OomContext) -> Vec<Row> {
+    /// What is told of a failure.
+    pub(super) fn failure(&self, context: &OomContext) -> ToldView {
         let rows = context.rows().into_iter();
-        rows.map(|(name, text)| {
+        let rows = rows.map(|(name, text)| {
             let text = if name == "line" {
                 self.frame(&text)
             } else {
                 self.shown(&text)
             };
             (name.to_owned(), text)
-        })
-        .collect()
+        });
+        let frames = context.python_stack.iter();
+        ToldView {
+            rows: rows.collect(),
+            stack: frames.map(|frame| self.frame(frame)).collect(),
+        }
     }
 
     /// The failure that no event of `snapshot` is of, if one is told.
@@ -99,7 +111,7 @@ impl RunTexts<'_> {
         };
         Some(ElsewhereView {
             lead,
-            rows: self.failure(&context),
+            told: self.failure(&context),
         })
     }
 
@@ -216,7 +228,10 @@ mod tests {
                     }],
                 }),
                 message: text(message),
-                python_stack: vec!["/home/alice/secret project/train.py:12 step".to_owned()],
+                python_stack: vec![
+                    "/home/alice/secret project/train.py:12 step".to_owned(),
+                    "/home/alice/secret project/main.py:3 <module>".to_owned(),
+                ],
                 ..RunFailure::default()
             }),
         }));
@@ -238,6 +253,8 @@ mod tests {
             "NVIDIA &#60;b&#62;H100&#60;/b&#62;, 80.00 GiB",
             "--token=hunter2",
             "id=\"run\"",
+            "Python stack of the error, 2 frames",
+            "main.py:3 &#60;module&#62;",
         ] {
             assert!(page.contains(expected), "{expected}");
         }

@@ -10,7 +10,7 @@ use crate::snapshot::{DeviceId, Snapshot};
 use crate::units;
 
 use super::device_data::DeviceFindings;
-use super::run::RunTexts;
+use super::run::{RunTexts, ToldView};
 use super::text::shorten;
 
 /// OOM events judged in full: the first ones and the last.
@@ -53,7 +53,7 @@ pub(super) struct OomView {
     /// The step it came in, if told.
     pub(super) step: Option<String>,
     /// What the recorder told of it.
-    pub(super) told: Vec<super::run::Row>,
+    pub(super) told: ToldView,
     pub(super) advice: Vec<AdviceView>,
 }
 
@@ -152,15 +152,14 @@ impl Subject<'_> {
             evidence: evidence_rows(&verdict.evidence),
             asked_by: self.asked_by(&verdict.evidence),
             step: self.step_of(row),
-            told: OomContext::of(self.snapshot, self.replay.device, row).map_or_else(
-                Vec::new,
-                |context| {
+            told: OomContext::of(self.snapshot, self.replay.device, row)
+                .map(|context| {
                     let texts = RunTexts {
                         redactor: self.redactor,
                     };
                     texts.failure(&context)
-                },
-            ),
+                })
+                .unwrap_or_default(),
             advice: advice.iter().map(|advice| self.advice(advice)).collect(),
         })
     }

@@ -24,6 +24,16 @@ COMMUNICATORS = frozenset(["DistributedDataParallel", "FullyShardedDataParallel"
 (buckets of gradients, gathered parameters)."""
 
 
+def class_name(model: Any) -> str:
+    """The class of a model; of what was compiled where it is a compiler's wrapper."""
+    while type(model).__name__ == "OptimizedModule" and len(model._modules) == 1:
+        (inner,) = model._modules.values()
+        if inner is None:
+            break
+        model = inner
+    return type(model).__name__
+
+
 class Record(_native.Label):
     """One module: its name, and what its labels say of it."""
 
@@ -59,12 +69,12 @@ class Names:
         if any(root is not None for root in known):
             inside = {id(module) for module in model.modules()}
             contains_first = known[0] is not None and id(known[0]) in inside
-            prefix = "" if contains_first else type(model).__name__
+            prefix = "" if contains_first else class_name(model)
         if prefix == "":
             self.roots.insert(0, weakref.ref(model))
         else:
             self.roots.append(weakref.ref(model))
-        self._name(model, prefix, type(model).__name__)
+        self._name(model, prefix, class_name(model))
 
     def _name(self, module: Any, path: str, root: str) -> None:
         pending = [(module, path, "")]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Optional
 
 from . import _native
+from ._names import class_name
 
 MAX_TENSORS = 1 << 18
 """Entries kept, at most, some 200 bytes each: those of the newest walks. What one walk finds beyond is left
@@ -152,7 +153,7 @@ class Walker:
 
     def _everything(self, models: Iterable[Any], optimizers: Iterable[Any]) -> Iterator[tuple[Any, str, str]]:
         models = list(models)
-        self._root_name = type(models[0]).__name__ if models else ""
+        self._root_name = class_name(models[0]) if models else ""
         names = _parameter_names(models)
         self._names = names
         for model in models:

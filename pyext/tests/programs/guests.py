@@ -1,5 +1,5 @@
-"""Cases around recording: `already` on, a `fork` before CUDA, two `devices`, `signal`, `off`, `poll` (and fewer
-events), `breaks` (a fault in our own hooks), `raises` (one in a module)."""
+"""Cases around recording: `already` on, a `fork` before CUDA, two `devices`, `signal`, `off`, `annotations`,
+`poll` (and fewer events), `breaks` (a fault in our own hooks), `raises` (one in a module)."""
 
 import json
 import os
@@ -50,6 +50,23 @@ if mode == "signal":
     gpumemprof.enable("runs", signal="USR1")
     GPT(layers=1).cuda()
     os.kill(os.getpid(), signal.SIGUSR1)
+if mode == "annotations":
+
+    class Noted(torch.autograd.Function):
+        @staticmethod
+        def forward(context, values):
+            return values * 2
+
+        @staticmethod
+        def backward(context, gradient):
+            with torch.profiler.record_function("in backward"):
+                return gradient * 2
+
+    gpumemprof.enable("runs")
+    with torch.profiler.record_function("in main"):
+        values = torch.ones(8, device="cuda", requires_grad=True)
+    Noted.apply(values).sum().backward()
+    out["names"] = sorted({one["name"] for one in torch.cuda.memory._snapshot()["external_annotations"]})
 if mode == "poll":
     gpumemprof.enable("runs", skip_actions="lean")
     model = GPT(layers=1).cuda()
