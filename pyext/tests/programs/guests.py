@@ -63,6 +63,7 @@ if mode == "annotations":
                 return gradient * 2
 
     gpumemprof.enable("runs")
+    torch.cuda.init()
     with torch.profiler.record_function("in main"):
         values = torch.ones(8, device="cuda", requires_grad=True)
     Noted.apply(values).sum().backward()
