@@ -37,6 +37,8 @@ def test_a_signal_dumps(device):
 
 def test_annotations_of_the_program_and_of_its_backward_pass_are_recorded(device):
     result = device.result(PROGRAM, "annotations")
+    if result["names"] is None:
+        pytest.skip("this PyTorch records no annotations")
     assert {"in main", "in backward"} <= set(result["names"])
 
 
