@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import gpumemprof
+import pytest
 from conftest import PROGRAMS
 
 PROGRAM = str(PROGRAMS / "guests.py")
