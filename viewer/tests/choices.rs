@@ -315,3 +315,49 @@ fn the_view_zooms_to_the_chosen_allocation() {
     assert!(view.from <= born && died <= view.to, "{view:?}");
     assert!(view.span() < 3.0 * (died - born) + 8.0, "{view:?}");
 }
+
+#[test]
+fn source_lines_are_shown_where_the_file_is() {
+    let folder = std::env::temp_dir().join(format!("gpumemprof-lines-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("train.py");
+    std::fs::write(&path, "one = 1\nhidden = model(batch)\nthree = 3\n").unwrap();
+    let name = path.to_str().unwrap();
+    let text = format!(
+        "{{\"segments\": [], \"device_traces\": [[{{\"action\": \"alloc\", \"addr\": 512, \"size\": 512, \
+         \"stream\": 0, \"time_us\": 1, \"frames\": [{{\"filename\": \"{name}\", \"line\": 2, \
+         \"name\": \"step\"}}]}}]]}}"
+    );
+    let mut app = window();
+    app.step();
+    let origin = Origin::Bytes("lines.json".to_owned(), text.into_bytes().into());
+    viewer_mut(&mut app).open(origin);
+    settle(&mut app);
+    choose(&mut app, |_| true);
+    let title = format!("Source: {name}");
+    wait_for_label(&mut app, &title);
+    app.get_by_label(&title).click();
+    app.run_steps(20);
+    app.get_by_label("    1  one = 1");
+    app.get_by_label("    2  hidden = model(batch)");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn the_legend_tells_of_a_group_what_its_row_has_no_room_for() {
+    let Some(mut app) = sample() else { return };
+    let (label, count) = {
+        let (drawn, _) = viewer(&app).tracks[0].drawn().unwrap();
+        let mut shown = drawn.keys.entries.iter().filter(|entry| entry.count > 0);
+        let first = shown.next().unwrap();
+        (first.label.clone(), first.count)
+    };
+    let told = format!(
+        "{label}\n{} allocations",
+        gpumemprof_viewer::text::count(count)
+    );
+    assert_eq!(app.query_all_by_label(&told).count(), 0);
+    let at = app.get_all_by_label(&label).next().unwrap().rect().center();
+    point(&mut app, at);
+    app.get_by_label(&told);
+}
