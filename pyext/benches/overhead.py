@@ -4,17 +4,26 @@
 
 Prints a table in Markdown: microseconds per step of a small GPT's training. On the simulated device there is
 no arithmetic, so a step is all overhead of Python and the allocator: the worst case. Times are processor time
-of the whole process (all threads, the NVML sampler too), step by step, once the interpreter has got used to
-what it runs: it specialises the code of modules anew after recording has begun, which takes some 60 steps. The
-forms take turns, so that a busy machine hurts all of them alike, and each is compared with PyTorch's recording
-of the same round. Interference only ever adds, so the fifth percentile of the steps says most of what a form
-costs itself; the median says what it cost on this machine.
+of the whole process (all threads, the NVML sampler too), step by step, in a state that lasts: PyTorch's buffer
+of events is full and has been written over several times (an event costs more then), and the interpreter has
+specialised its code again, which it does after recording has begun. The forms take turns, so that a busy
+machine hurts all of them alike, and each is compared with PyTorch's recording of the same round. Interference
+only ever adds, so the fifth percentile of the steps says most of what a form costs itself; the median says what
+it cost on this machine.
+
+    simgpu/run.py -- valgrind --tool=callgrind --instr-atstart=no python pyext/benches/overhead.py \\
+        --form gpumemprof --instructions 10
+
+counts the instructions of a step instead, which are the same on every machine and however busy it is. What goes
+by the clock is not counted then (NVML ten times a second, the counters twice): valgrind makes a step 50 times as
+long.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -44,7 +53,22 @@ def calls_of(torch, model, step) -> int:
     return count
 
 
-def one(form: str, warm_up: int, steps: int) -> None:
+def counted(step, steps: int) -> None:
+    """Has callgrind, in which this process runs, count the instructions of ``steps``; it prints them itself."""
+
+    def control(*arguments: str) -> None:
+        subprocess.run(["callgrind_control", *arguments, str(os.getpid())], check=True, stdout=subprocess.DEVNULL)
+
+    control("-i", "on")
+    for _ in range(steps):
+        step()
+    control("-i", "off")
+    print(f"counted {steps} steps", flush=True)
+    # What the end of the process runs is none of it.
+    os._exit(0)
+
+
+def one(form: str, warm_up: int, steps: int, instructions: int) -> None:
     """Trains in this process, and prints what that took as JSON."""
     import torch
     from models import GPT, train_step
@@ -68,9 +92,16 @@ def one(form: str, warm_up: int, steps: int) -> None:
     else:
         import gpumemprof
 
-        gpumemprof.enable(tempfile.mkdtemp(), labels=form == "gpumemprof", max_entries=ENTRIES)
+        if instructions:
+            from gpumemprof import _batches, _pulse
+
+            _batches.LEAST_INTERVAL_S = _pulse.INTERVAL_S = _pulse.LEAST_INTERVAL_S = 1e6
+        hz = 0 if instructions else 10
+        gpumemprof.enable(tempfile.mkdtemp(), labels=form == "gpumemprof", max_entries=ENTRIES, sample_hz=hz)
     for _ in range(warm_up):
         step()
+    if instructions:
+        counted(step, instructions)
     times = []
     for _ in range(steps):
         begin = time.process_time()
@@ -84,11 +115,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--steps", type=int, default=200, help="steps timed in each process")
-    parser.add_argument("--warm-up", type=int, default=150, help="steps before them")
+    parser.add_argument("--warm-up", type=int, default=400, help="steps before them")
     parser.add_argument("--form", choices=FORMS, help="only this one, in this process")
+    parser.add_argument("--instructions", type=int, default=0, metavar="STEPS", help="count those of so many steps")
     options = parser.parse_args()
     if options.form:
-        return one(options.form, options.warm_up, options.steps)
+        return one(options.form, options.warm_up, options.steps, options.instructions)
     rounds = []
     for _ in range(options.rounds):
         told = {}

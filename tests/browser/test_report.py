@@ -212,6 +212,12 @@ def test_a_recorded_run_is_told(opened, write_report, width, height):
         ),
         "outcome": "recovered: the program went on; 2 such errors in this process",
     }
+    stack = page.locator("#summary details.stack")
+    expect(stack.locator("li").first).to_be_hidden()
+    stack.locator("summary").click()
+    expect(stack.locator("li")).to_have_text(
+        ["/home/alice/project/model.py:77 too_much", "/home/alice/project/train.py:12 train"]
+    )
     run = page.locator("#run")
     for text in (
         "trainer-node-17",
