@@ -212,7 +212,7 @@ def test_a_recorded_run_is_told(opened, write_report, width, height):
         ),
         "outcome": "recovered: the program went on; 2 such errors in this process",
     }
-    stack = page.locator("#summary details.stack")
+    stack = page.locator("#summary details.told-stack")
     expect(stack.locator("li").first).to_be_hidden()
     stack.locator("summary").click()
     expect(stack.locator("li")).to_have_text(
