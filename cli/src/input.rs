@@ -155,7 +155,7 @@ fn load_snapshot_from(arguments: &FileArguments, bytes: &[u8]) -> Result<Snapsho
 }
 
 /// Adds what the recorder knew: the sidecar that lies beside the snapshot at `path`, if there is
-/// one. Whether there was one.
+/// one. Whether one was used.
 ///
 /// # Errors
 /// A sentence, if there is a sidecar that cannot be read. The snapshot is then as it was, and so it
@@ -178,8 +178,7 @@ pub fn apply_sidecar(path: &Path, snapshot: &mut Snapshot) -> Result<bool, Strin
     let read = file.take(most).read_to_end(&mut bytes);
     read.map_err(|error| failed(&error))?;
     let sidecar = Sidecar::parse(&bytes).map_err(|error| failed(&error))?;
-    sidecar.apply(snapshot);
-    Ok(true)
+    Ok(!sidecar.apply(snapshot).is_of_another)
 }
 
 /// A progress bar on standard error that appears only once work takes long, and only on a

@@ -40,6 +40,7 @@ impl RawSnapshot {
             Ok(has) => (has, None),
             Err(problem) => (false, Some(problem)),
         };
+        let has_context = snapshot.context.is_some();
         let replay = Replay::new(&snapshot);
         let attribution = Attribution::new(&snapshot, &replay);
         Self {
@@ -47,7 +48,8 @@ impl RawSnapshot {
             snapshot,
             replay,
             attribution,
-            has_sidecar,
+            // That of a packed run has been applied with the reading.
+            has_sidecar: has_sidecar || has_context,
             sidecar_problem,
         }
     }
@@ -340,8 +342,7 @@ fn read_buffer(
                 return Ok(false);
             };
             let sidecar = Sidecar::parse(bytes).map_err(|error| error.to_string())?;
-            sidecar.apply(snapshot);
-            Ok(true)
+            Ok(!sidecar.apply(snapshot).is_of_another)
         }))
     })
     .map_err(|error: profiler_core::read::ReadError| ReadError::new_err(error.to_string()))

@@ -151,6 +151,7 @@ def test_a_run_packs_into_one_file_and_out_again(path, tmp_path):
     (folder / "oom-1.pickle").write_bytes(path.read_bytes())
     sidecar = {
         "schema": "gpumemprof.sidecar/1",
+        "rank": 3,
         "tensors": [
             {"device": 0, "address": 0x7F0000000000, "category": "parameter", "module": "head", "name": "head.weight"}
         ],
@@ -164,9 +165,17 @@ def test_a_run_packs_into_one_file_and_out_again(path, tmp_path):
     )
     peak = gpumemprof.read(packed).peak("category", at="end").to_dict()
     assert peak == gpumemprof.read(folder / "oom-1.pickle").peak("category", at="end").to_dict() == {"parameter": 1000}
+    assert gpumemprof.read(packed).has_sidecar and gpumemprof.read(folder / "oom-1.pickle").has_sidecar
     names = sorted(gpumemprof.unpack(packed, tmp_path / "again"))
     assert [name.name for name in names] == ["oom-1.gpumemprof.json", "oom-1.pickle"]
     assert names[1].read_bytes() == path.read_bytes()
+
+
+def test_a_sidecar_of_another_snapshot_is_none(path):
+    sidecar = {"schema": "gpumemprof.sidecar/1", "rank": 3, "ends": [{"device": 0, "events": 77, "time_us": 5}]}
+    path.with_suffix(".gpumemprof.json").write_text(json.dumps(sidecar))
+    snapshot = gpumemprof.read(path)
+    assert not snapshot.has_sidecar and snapshot.warnings
 
 
 def test_real_snapshots_have_their_allocators_peaks():
