@@ -15,7 +15,7 @@
 )]
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use egui::{Context, Event, Pos2, RawInput, Rect, vec2};
@@ -32,6 +32,8 @@ const FRAMES: usize = 240;
 const OPENINGS: usize = 3;
 /// The shortest pause between two frames.
 const PAUSE: Duration = Duration::from_millis(1);
+/// When the measurement began, as a window counts its time from its own.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// From one frame of the screen to the next.
 const REFRESH: Duration = Duration::from_micros(16_667);
 
@@ -320,6 +322,7 @@ fn pan(context: &Context, viewer: &mut Viewer) -> Vec<Duration> {
 /// One frame; when the next is wanted.
 fn frame(context: &Context, viewer: &mut Viewer, pointer: Option<Pos2>) -> Duration {
     let mut input = RawInput {
+        time: Some(START.elapsed().as_secs_f64()),
         screen_rect: Some(Rect::from_min_size(Pos2::ZERO, vec2(1280.0, 720.0))),
         ..RawInput::default()
     };

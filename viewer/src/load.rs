@@ -94,6 +94,8 @@ struct Shared {
 pub struct Loading {
     /// What is being opened.
     pub origin: Origin,
+    /// When the window first saw it, in egui's seconds.
+    pub seen_at: Option<f64>,
     /// Whether a draft of it has been shown.
     pub is_draft_shown: bool,
     is_draft_drawn: bool,
@@ -134,6 +136,7 @@ impl Loading {
         work();
         Self {
             origin,
+            seen_at: None,
             is_draft_shown: false,
             is_draft_drawn: false,
             shared,

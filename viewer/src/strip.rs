@@ -46,6 +46,14 @@ impl Strip {
         (self.mixing, self.mix, self.covered) = (0, [0.0; 3], 0.0);
     }
 
+    /// Makes it show what `other`, which is as long, shows.
+    pub fn copy(&mut self, other: &Self) {
+        self.pixels.clone_from(&other.pixels);
+        self.who.clone_from(&other.who);
+        self.edge = other.edge;
+        (self.mixing, self.mix, self.covered) = (other.mixing, other.mix, other.covered);
+    }
+
     /// Paints a band from `low` to `high`, in pixels; what lies outside is cut off.
     #[inline]
     pub fn band(&mut self, low: f64, high: f64, owner: u32, color: Color32) {

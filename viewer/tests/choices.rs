@@ -249,7 +249,8 @@ fn a_file_being_read_is_cancelled() {
     text.push_str("]]}");
     let origin = Origin::Bytes("long.json".to_owned(), text.into_bytes().into());
     viewer_mut(&mut app).open(origin);
-    app.step();
+    // Progress is shown when it takes longer than a moment.
+    app.run_steps(3);
     app.get_by_label("Cancel").click();
     let began = Instant::now();
     while !viewer(&app).loading.is_empty() {

@@ -149,6 +149,44 @@ fn the_bands_reach_the_curve_of_requested_bytes() {
     }
 }
 
+/// A large picture is drawn by two threads, and its halves alone by one each.
+#[test]
+fn a_large_picture_is_its_two_halves() {
+    let name = "oom-variable-length.pickle";
+    let Some(document) = common::real_document(name) else {
+        return;
+    };
+    let device = document.busiest();
+    // A power of two: the halves' edges are the same numbers then. So small that columns repeat.
+    for per_column in [0.25, 8.0] {
+        let frame = Frame {
+            per_column,
+            ..whole(&document, device, AxisKind::Events, 700)
+        };
+        let half = Frame {
+            columns: 350,
+            ..frame
+        };
+        let draw = |frame| picture(&document, device, AxisKind::Events, frame);
+        let large = draw(frame);
+        assert!(large.pixels.len() >= 1 << 16);
+        let right = Frame {
+            from: per_column * 350.0,
+            ..half
+        };
+        let halves = [draw(half), draw(right)];
+        for (number, half) in halves.iter().enumerate() {
+            let first = number * 350;
+            assert_eq!(large.moments[first..first + 350], half.moments);
+            for row in 0..frame.rows {
+                let (at, alone) = (row * 700 + first, row * 350);
+                assert_eq!(large.who[at..at + 350], half.who[alone..alone + 350]);
+                assert_eq!(large.pixels[at..at + 350], half.pixels[alone..alone + 350]);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_filter_greys_out_or_takes_out() {
     let snapshot = common::made(&[(100, 50), (200, 50), (300, 50)]);

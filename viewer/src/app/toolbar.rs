@@ -13,8 +13,10 @@ use crate::timeline::Track;
 
 use super::Viewer;
 
-/// From one look at how far a file is to the next. Frames in between would take time from the core
-/// that follows the reading, and the frame that shows the file would have to wait for them.
+/// From one look at how far a file is to the next, and from its opening to the first. Frames in
+/// between would take time from the core that follows the reading, and the frame that shows the
+/// file would have to wait for them: for three in a row, since egui makes two more wherever
+/// something new can be clicked.
 const PROGRESS: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Viewer {
@@ -84,7 +86,14 @@ impl Viewer {
 
     pub(super) fn status_ui(&mut self, ui: &mut Ui) {
         ui.horizontal(|ui| {
-            for loading in &self.loading {
+            let now = ui.input(|input| input.time);
+            for loading in &mut self.loading {
+                let seen_at = *loading.seen_at.get_or_insert(now);
+                let until = PROGRESS.as_secs_f64() - (now - seen_at);
+                if until > 0.0 {
+                    ui.ctx().request_repaint_after_secs(until as f32);
+                    continue;
+                }
                 ui.ctx().request_repaint_after(PROGRESS);
                 let name = loading.origin.name();
                 let text = match loading.step() {

@@ -56,6 +56,7 @@ impl PreparedDevice {
                 (requested, Pyramid::new(&replay.reserved))
             },
         );
+        let peak = requested.extremes(&replay.requested, 0, Moment::MAX);
         Self {
             device: replay.device,
             requested,
@@ -64,7 +65,7 @@ impl PreparedDevice {
             allocated_curve,
             clock,
             ooms: oom_events(snapshot, replay),
-            peak: replay.requested.peak(),
+            peak: (peak.high_moment, peak.high),
             last: replay.event_count(),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! [`draw`] makes the picture, [`Track`] has it drawn in the background, [`timeline_ui`] shows it.
 
+mod columns;
 mod geometry;
 mod lanes;
 mod minimap;

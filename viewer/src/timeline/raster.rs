@@ -8,7 +8,6 @@
 //! left out however thin it is. Allocations that live and die between two columns' moments
 //! cannot be seen at that zoom; [`Picture::unseen_births`] counts them.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use egui::Color32;
@@ -18,6 +17,7 @@ use crate::prepare::{Axis, KeyColumn, Mask, PreparedDevice, Pyramid, both};
 use crate::strip::{NOBODY, Strip};
 use crate::tokens::{Theme, shade};
 
+use super::columns::Columns;
 use super::sweep::{Live, Sweep};
 
 /// What to draw, in axis units and bytes, and at which resolution.
@@ -108,66 +108,111 @@ const WORTH_A_THREAD: usize = 1 << 16;
 #[must_use]
 pub fn draw(source: &Source<'_>, frame: Frame, is_stale: &dyn Fn() -> bool) -> Option<Picture> {
     let (columns, rows) = (frame.columns, frame.rows);
-    let is_given_up = AtomicBool::new(false);
-    let part = |range: Range<usize>, is_stale: &dyn Fn() -> bool| {
-        draw_columns(source, frame, range, &is_given_up, is_stale)
-    };
-    if columns * rows < WORTH_A_THREAD {
-        return part(0..columns, is_stale);
-    }
-    let middle = columns / 2;
-    let (left, right) = both(
-        || part(0..middle, &|| false),
-        || part(middle..columns, is_stale),
-    );
-    Some(joined(frame, &left?, &right?))
-}
-
-/// The moment that column `column` of `frame` shows.
-fn shown_moment(source: &Source<'_>, frame: Frame, column: usize) -> Moment {
-    let (from, to) = frame.stretch(column);
-    let (first, last) = source.axis.moments_in(from, to);
-    let requested = &source.replay.requested;
-    let found = source.prepared.requested.extremes(requested, first, last);
-    found.high_moment
-}
-
-/// Draws some of the columns, as a picture of their own. None if `is_stale` or someone else says
-/// that nobody wants it.
-fn draw_columns(
-    source: &Source<'_>,
-    whole: Frame,
-    range: Range<usize>,
-    is_given_up: &AtomicBool,
-    is_stale: &dyn Fn() -> bool,
-) -> Option<Picture> {
-    let (columns, rows) = (range.len(), whole.rows);
-    let moments = range
-        .clone()
-        .map(|column| shown_moment(source, whole, column));
-    let moments: Vec<Moment> = moments.collect();
-    let moment_before = match range.start.checked_sub(1) {
-        Some(before) => shown_moment(source, whole, before),
-        None => moments.first().copied().unwrap_or(0),
-    };
     let mut picture = Picture {
-        frame: Frame {
-            from: whole.stretch(range.start).0,
-            columns,
-            ..whole
-        },
+        frame,
         pixels: vec![source.theme.canvas; columns * rows],
-        who: vec![NOBODY; columns * rows],
-        moments,
+        // Every column is put in place whole. Zeros, unlike NOBODY, are not written here: the
+        // threads below do that, each for its half.
+        who: vec![0; columns * rows],
+        moments: vec![0; columns],
         selected: vec![None; columns],
         unseen_births: 0,
     };
+    let is_given_up = AtomicBool::new(false);
+    let draw = |part: Part<'_>, is_stale: &dyn Fn() -> bool| {
+        draw_part(source, frame, part, &is_given_up, is_stale)
+    };
+    let is_worth_it = columns * rows >= WORTH_A_THREAD;
+    let middle = if is_worth_it { columns / 2 } else { columns };
+    let (left, right) = picture.split(middle, source.theme.band_edge);
+    let (left, right) = if is_worth_it {
+        both(|| draw(left, &|| false), || draw(right, is_stale))
+    } else {
+        (draw(left, is_stale), Some(0))
+    };
+    picture.unseen_births = left? + right?;
+    Some(picture)
+}
+
+/// Columns of a picture that is being drawn, from `start` on.
+struct Part<'a> {
+    start: usize,
+    columns: Columns<'a>,
+    moments: &'a mut [Moment],
+    selected: &'a mut [Option<(u64, u64)>],
+}
+
+impl Picture {
+    /// Its columns before `middle` and from it on.
+    fn split(&mut self, middle: usize, edge: Color32) -> (Part<'_>, Part<'_>) {
+        let width = self.frame.columns.max(1);
+        let pixels = self.pixels.chunks_mut(width);
+        let rows = pixels.zip(self.who.chunks_mut(width));
+        let rows = rows.map(|(pixels, who)| {
+            let (pixels, who) = (pixels.split_at_mut(middle), who.split_at_mut(middle));
+            ((pixels.0, who.0), (pixels.1, who.1))
+        });
+        let (left, right): (Vec<_>, Vec<_>) = rows.unzip();
+        let moments = self.moments.split_at_mut(middle);
+        let selected = self.selected.split_at_mut(middle);
+        (
+            Part {
+                start: 0,
+                columns: Columns::new(left.into_iter(), edge),
+                moments: moments.0,
+                selected: selected.0,
+            },
+            Part {
+                start: middle,
+                columns: Columns::new(right.into_iter(), edge),
+                moments: moments.1,
+                selected: selected.1,
+            },
+        )
+    }
+}
+
+/// Draws some of the columns; how many of their births none of them shows. None if `is_stale` or
+/// someone else says that nobody wants it.
+fn draw_part(
+    source: &Source<'_>,
+    frame: Frame,
+    part: Part<'_>,
+    is_given_up: &AtomicBool,
+    is_stale: &dyn Fn() -> bool,
+) -> Option<u64> {
+    let (replay, prepared, theme) = (source.replay, source.prepared, source.theme);
+    let Part {
+        start,
+        mut columns,
+        moments,
+        selected,
+    } = part;
+    let stretch = |column: usize| {
+        let (from, to) = frame.stretch(column);
+        source.axis.moments_in(from, to)
+    };
+    let shown_moment = |(first, last): (Moment, Moment)| {
+        let requested = &replay.requested;
+        prepared
+            .requested
+            .extremes(requested, first, last)
+            .high_moment
+    };
+    let stretches = (start..start + moments.len()).map(stretch);
+    let stretches: Vec<(Moment, Moment)> = stretches.collect();
+    for (moment, &stretch) in moments.iter_mut().zip(&stretches) {
+        *moment = shown_moment(stretch);
+    }
+    let moment_before = match start.checked_sub(1) {
+        Some(before) => shown_moment(stretch(before)),
+        None => moments.first().copied().unwrap_or(0),
+    };
     let colors = shades(source);
-    let mut sweep = Sweep::new(&source.replay.allocations);
-    let mut painted = Strip::new(rows, source.theme.band_edge);
-    let mut shown = Shown::new(&source.replay.allocations, moment_before);
-    let mut drawn_before: Option<usize> = None;
-    for column in 0..columns {
+    let mut sweep = Sweep::new(&replay.allocations);
+    let mut shown = Shown::new(&replay.allocations, moment_before);
+    let mut painted: Option<Moment> = None;
+    for (column, &moment) in moments.iter().enumerate() {
         if column % 16 == 0 {
             if is_stale() {
                 is_given_up.store(true, Ordering::Relaxed);
@@ -176,21 +221,21 @@ fn draw_columns(
                 return None;
             }
         }
-        let moment = picture.moments[column];
         // Zoomed in, many columns show the same moment.
-        if let Some(before) = drawn_before.filter(|&before| picture.moments[before] == moment) {
-            picture.copy_column(before, column);
+        if painted == Some(moment) {
+            columns.repeat();
+            selected[column] = selected[column - 1];
             continue;
         }
         let live = sweep.advance(moment);
         shown.see(live, moment);
-        painted.clear(source.theme.canvas);
-        picture.selected[column] = paint(source, &colors, &whole, live, &mut painted);
-        picture.put_column(column, &painted);
-        drawn_before = Some(column);
+        if let Some(strip) = columns.begin() {
+            strip.clear(theme.canvas);
+            selected[column] = paint(source, &colors, &frame, live, strip);
+        }
+        painted = Some(moment);
     }
-    picture.unseen_births = shown.unseen();
-    let (replay, prepared, theme) = (source.replay, source.prepared, source.theme);
+    columns.put_in_place();
     let curves = [
         (
             &prepared.allocated_curve,
@@ -207,54 +252,9 @@ fn draw_columns(
             color,
             thickness,
         };
-        line.draw(source, &mut picture, whole, range.start);
+        line.draw(&frame, &stretches, &mut columns);
     }
-    Some(picture)
-}
-
-/// The picture whose columns are those of `left`, then those of `right`.
-fn joined(frame: Frame, left: &Picture, right: &Picture) -> Picture {
-    let mut picture = Picture {
-        frame,
-        pixels: Vec::with_capacity(frame.columns * frame.rows),
-        who: Vec::with_capacity(frame.columns * frame.rows),
-        moments: [&left.moments[..], &right.moments].concat(),
-        selected: [&left.selected[..], &right.selected].concat(),
-        unseen_births: left.unseen_births + right.unseen_births,
-    };
-    for row in 0..frame.rows {
-        for half in [left, right] {
-            let width = half.frame.columns;
-            let line = row * width..(row + 1) * width;
-            picture
-                .pixels
-                .extend_from_slice(half.pixels.get(line.clone()).unwrap_or(&[]));
-            picture
-                .who
-                .extend_from_slice(half.who.get(line).unwrap_or(&[]));
-        }
-    }
-    picture
-}
-
-impl Picture {
-    fn copy_column(&mut self, from: usize, to: usize) {
-        let columns = self.frame.columns;
-        for row in 0..self.frame.rows {
-            self.pixels[row * columns + to] = self.pixels[row * columns + from];
-            self.who[row * columns + to] = self.who[row * columns + from];
-        }
-        self.selected[to] = self.selected[from];
-    }
-
-    fn put_column(&mut self, column: usize, painted: &Strip) {
-        let columns = self.frame.columns;
-        for (up, (&color, &who)) in painted.pixels.iter().zip(&painted.who).enumerate() {
-            let at = (self.frame.rows - 1 - up) * columns + column;
-            self.pixels[at] = color;
-            self.who[at] = who;
-        }
-    }
+    Some(shown.unseen())
 }
 
 /// Lightness steps of a group's colour, which tell its allocations apart.
@@ -353,14 +353,11 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Draws it through its exact extremes in each column of `picture`, whose first is column
-    /// `start` of `whole`.
-    fn draw(&self, source: &Source<'_>, picture: &mut Picture, whole: Frame, start: usize) {
-        let frame = picture.frame;
+    /// Draws it into `columns` of `frame`, which show `stretches`, through its exact extremes in
+    /// each.
+    fn draw(&self, frame: &Frame, stretches: &[(Moment, Moment)], columns: &mut Columns<'_>) {
         let scale = 1.0 / frame.bytes_per_row();
-        for column in 0..frame.columns {
-            let (from, to) = whole.stretch(start + column);
-            let (first, last) = source.axis.moments_in(from, to);
+        for (column, &(first, last)) in stretches.iter().enumerate() {
             let found = self.pyramid.extremes(self.curve, first, last);
             let low = (found.low as f64 - frame.low) * scale;
             let high = (found.high as f64 - frame.low) * scale;
@@ -372,9 +369,7 @@ impl Line<'_> {
                 .max(from)
                 .saturating_add(1)
                 .max(from + self.thickness);
-            for up in from..to.min(frame.rows) {
-                picture.pixels[(frame.rows - 1 - up) * frame.columns + column] = self.color;
-            }
+            columns.color(column, from..to.min(frame.rows), self.color);
         }
     }
 }

@@ -203,9 +203,11 @@ impl LayoutAhead {
         }
         let (died, addresses) = (allocations.died(), allocations.addresses());
         for (row, size) in self.sizes.iter().enumerate() {
-            let is_live = died.get(row) == Some(&NEVER);
+            if died.get(row) != Some(&NEVER) {
+                continue;
+            }
             let at_the_end = addresses.get(row).and_then(|at| final_sizes.get(at));
-            if is_live && at_the_end.is_some_and(|known| known != size) {
+            if at_the_end.is_some_and(|known| known != size) {
                 return None;
             }
         }
