@@ -18,6 +18,8 @@ pub struct Strip {
     /// The owners, [`NOBODY`] for none.
     pub who: Vec<u32>,
     edge: Color32,
+    /// Pixels below this one stay as they are.
+    floor: usize,
     /// The pixel being mixed, and the colours so far weighted by how much they cover.
     mixing: usize,
     mix: [f32; 3],
@@ -33,6 +35,7 @@ impl Strip {
             pixels: vec![Color32::BLACK; len],
             who: vec![NOBODY; len],
             edge,
+            floor: 0,
             mixing: 0,
             mix: [0.0; 3],
             covered: 0.0,
@@ -41,8 +44,16 @@ impl Strip {
 
     /// Empties it to `background`.
     pub fn clear(&mut self, background: Color32) {
-        self.pixels.fill(background);
-        self.who.fill(NOBODY);
+        self.clear_from(0, background);
+    }
+
+    /// Empties its pixels from `floor` on to `background`. Those below stay as they are, whatever is
+    /// painted: bands are to be painted again from the first that reaches above `floor`.
+    pub fn clear_from(&mut self, floor: usize, background: Color32) {
+        let floor = floor.min(self.pixels.len());
+        self.pixels[floor..].fill(background);
+        self.who[floor..].fill(NOBODY);
+        self.floor = floor;
         (self.mixing, self.mix, self.covered) = (0, [0.0; 3], 0.0);
     }
 
@@ -50,7 +61,7 @@ impl Strip {
     pub fn copy(&mut self, other: &Self) {
         self.pixels.clone_from(&other.pixels);
         self.who.clone_from(&other.who);
-        self.edge = other.edge;
+        (self.edge, self.floor) = (other.edge, other.floor);
         (self.mixing, self.mix, self.covered) = (other.mixing, other.mix, other.covered);
     }
 
@@ -59,7 +70,7 @@ impl Strip {
     pub fn band(&mut self, low: f64, high: f64, owner: u32, color: Color32) {
         let limit = self.pixels.len();
         let height = high - low;
-        let (low, high) = (low.max(0.0), high.min(limit as f64));
+        let (low, high) = (low.max(self.floor as f64), high.min(limit as f64));
         if high <= low {
             return;
         }

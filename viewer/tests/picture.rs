@@ -251,4 +251,50 @@ proptest! {
         };
         check(&document, 0, AxisKind::Events, near);
     }
+
+    /// From column to column only what has changed is painted again; a column alone is painted
+    /// whole.
+    #[test]
+    fn a_column_alone_looks_the_same(
+        allocations in proptest::collection::vec((1_u64..5000, 0_usize..60), 1..200),
+        first in 0_u32..100,
+        per_column in proptest::sample::select(vec![0.25, 1.0, 4.0]),
+        low in 0.0_f64..0.5,
+        high in 0.55_f64..1.1,
+        mask in 0_u32..3,
+    ) {
+        let document = Document::new("made".to_owned(), None, common::made(&allocations));
+        let keys = KeyColumn::new(&document, 0, KeyKind::Size);
+        let kept = Mask::new(document.replay.devices[0].allocations.len(), |id| id.0 % 3 != 1);
+        let source = Source {
+            replay: &document.replay.devices[0],
+            prepared: &document.devices[0],
+            axis: document.devices[0].axis(AxisKind::Events),
+            keys: &keys,
+            mask: (mask > 0).then_some(&kept),
+            only_kept: mask > 1,
+            selected: None,
+            theme: DARK,
+        };
+        let whole = whole(&document, 0, AxisKind::Events, 64);
+        // Powers of two: edges are the same numbers however they are found.
+        let frame = Frame {
+            from: f64::from(first),
+            per_column,
+            low: if low < 0.1 { 0.0 } else { whole.high * low },
+            high: whole.high * high,
+            ..whole
+        };
+        let together = draw(&source, frame, &|| false).unwrap();
+        for column in 0..frame.columns {
+            let alone = Frame { from: frame.stretch(column).0, columns: 1, ..frame };
+            let alone = draw(&source, alone, &|| false).unwrap();
+            prop_assert_eq!(together.moments[column], alone.moments[0]);
+            for row in 0..frame.rows {
+                let at = row * frame.columns + column;
+                prop_assert_eq!(together.who[at], alone.who[row], "column {}, row {}", column, row);
+                prop_assert_eq!(together.pixels[at], alone.pixels[row], "column {}, row {}", column, row);
+            }
+        }
+    }
 }

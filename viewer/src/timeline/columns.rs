@@ -42,26 +42,15 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// The next column, with whatever was painted on its strip before.
-    pub(super) fn begin(&mut self) -> Option<&mut Strip> {
+    /// The next column looks like `strip`.
+    pub(super) fn push(&mut self, strip: &Strip) {
         if self.waiting.len() == TOGETHER {
             self.put_in_place();
         }
-        let at = self.waiting.len();
-        self.waiting.end += 1;
-        self.strips.get_mut(at)
-    }
-
-    /// Makes the next column the same as the one before.
-    pub(super) fn repeat(&mut self) {
-        let before = self.waiting.len().checked_sub(1);
-        self.begin();
-        let at = self.waiting.len() - 1;
-        if let Some(before) = before
-            && let Ok([before, strip]) = self.strips.get_disjoint_mut([before, at])
-        {
-            strip.copy(before);
+        if let Some(kept) = self.strips.get_mut(self.waiting.len()) {
+            kept.copy(strip);
         }
+        self.waiting.end += 1;
     }
 
     /// Puts the columns that wait in place.

@@ -9,6 +9,7 @@ mod minimap;
 mod overlay;
 mod pane;
 mod raster;
+mod stack;
 mod sweep;
 mod ticks;
 mod track;

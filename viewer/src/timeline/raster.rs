@@ -14,10 +14,11 @@ use egui::Color32;
 use profiler_core::replay::{AllocationId, Allocations, Curve, DeviceReplay, Moment};
 
 use crate::prepare::{Axis, KeyColumn, Mask, PreparedDevice, Pyramid, both};
-use crate::strip::{NOBODY, Strip};
-use crate::tokens::{Theme, shade};
+use crate::strip::NOBODY;
+use crate::tokens::Theme;
 
 use super::columns::Columns;
+use super::stack::Stack;
 use super::sweep::{Live, Sweep};
 
 /// What to draw, in axis units and bytes, and at which resolution.
@@ -208,9 +209,9 @@ fn draw_part(
         Some(before) => shown_moment(stretch(before)),
         None => moments.first().copied().unwrap_or(0),
     };
-    let colors = shades(source);
     let mut sweep = Sweep::new(&replay.allocations);
     let mut shown = Shown::new(&replay.allocations, moment_before);
+    let mut stack = Stack::new(source, frame);
     let mut painted: Option<Moment> = None;
     for (column, &moment) in moments.iter().enumerate() {
         if column % 16 == 0 {
@@ -222,17 +223,12 @@ fn draw_part(
             }
         }
         // Zoomed in, many columns show the same moment.
-        if painted == Some(moment) {
-            columns.repeat();
-            selected[column] = selected[column - 1];
-            continue;
+        if painted != Some(moment) {
+            shown.see(sweep.advance(moment), moment);
+            stack.paint(sweep.live(), sweep.unchanged());
         }
-        let live = sweep.advance(moment);
-        shown.see(live, moment);
-        if let Some(strip) = columns.begin() {
-            strip.clear(theme.canvas);
-            selected[column] = paint(source, &colors, &frame, live, strip);
-        }
+        columns.push(&stack.strip);
+        selected[column] = stack.selected;
         painted = Some(moment);
     }
     columns.put_in_place();
@@ -255,59 +251,6 @@ fn draw_part(
         line.draw(&frame, &stretches, &mut columns);
     }
     Some(shown.unseen())
-}
-
-/// Lightness steps of a group's colour, which tell its allocations apart.
-const SHADES: usize = 4;
-
-/// Every lightness step of every group's colour.
-fn shades(source: &Source<'_>) -> Vec<Color32> {
-    let colors = source.keys.colors(source.theme.other).into_iter();
-    let steps = |color| (0..SHADES as i32).map(move |step| shade(color, step - 1));
-    colors.flat_map(steps).collect()
-}
-
-/// Stacks `live` into `painted`; gives the selected allocation's bytes.
-fn paint(
-    source: &Source<'_>,
-    colors: &[Color32],
-    frame: &Frame,
-    live: &[Live],
-    painted: &mut Strip,
-) -> Option<(u64, u64)> {
-    let scale = 1.0 / frame.bytes_per_row();
-    let rows = frame.rows as f64;
-    let mut selected = None;
-    let mut bottom: u64 = 0;
-    let mut low = (0.0 - frame.low) * scale;
-    for one in live {
-        let kept = source.mask.is_none_or(|mask| mask.has(one.row));
-        if !kept && source.only_kept {
-            continue;
-        }
-        let top = bottom.saturating_add(one.bytes);
-        let high = (top as f64 - frame.low) * scale;
-        if source.selected == Some(AllocationId(one.row)) {
-            selected = Some((bottom, top));
-        }
-        if high > 0.0 && low < rows && high > low {
-            let group = source.keys.group(one.row as usize);
-            let color = if kept {
-                let step = one.row.wrapping_mul(0x9E37_79B9) >> 30;
-                let color = colors.get(group * SHADES + step as usize);
-                color.copied().unwrap_or(source.theme.other)
-            } else {
-                source.theme.excluded
-            };
-            painted.band(low, high, one.row, color);
-        }
-        (bottom, low) = (top, high);
-        if low >= rows && source.selected.is_none() {
-            break;
-        }
-    }
-    painted.finish();
-    selected
 }
 
 /// Counts which births of the visible stretch some column shows.

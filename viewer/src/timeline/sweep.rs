@@ -23,6 +23,8 @@ pub struct Sweep<'a> {
     live: Vec<Live>,
     /// Rows below this have been seen.
     seen: usize,
+    /// So many of the live ones, the oldest, are those of the moment before.
+    unchanged: usize,
 }
 
 impl<'a> Sweep<'a> {
@@ -33,12 +35,18 @@ impl<'a> Sweep<'a> {
             allocations,
             live: Vec::new(),
             seen: 0,
+            unchanged: 0,
         }
     }
 
     /// What is live at `moment`. Moments must not fall from call to call.
     pub fn advance(&mut self, moment: Moment) -> &[Live] {
-        self.live.retain(|live| live.died > moment);
+        let is_alive = |live: &Live| live.died > moment;
+        let first_dead = self.live.iter().position(|live| !is_alive(live));
+        self.unchanged = first_dead.unwrap_or(self.live.len());
+        if first_dead.is_some() {
+            self.live.retain(is_alive);
+        }
         let born_by = self.allocations.born_by(moment).max(self.seen);
         let died = self.allocations.died();
         let requested = self.allocations.requested();
@@ -53,5 +61,18 @@ impl<'a> Sweep<'a> {
         }
         self.seen = born_by;
         &self.live
+    }
+
+    /// What is live at the moment of the last [`advance`](Self::advance).
+    #[must_use]
+    pub fn live(&self) -> &[Live] {
+        &self.live
+    }
+
+    /// How many of the live ones, from the oldest on, are the same as before the last
+    /// [`advance`](Self::advance).
+    #[must_use]
+    pub fn unchanged(&self) -> usize {
+        self.unchanged
     }
 }
