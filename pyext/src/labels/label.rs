@@ -1,6 +1,5 @@
 //! What the allocations of one module are labelled with.
 
-use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -99,7 +98,7 @@ impl Label {
         let hooks = PyDict::new(py);
         hooks.set_item(0, NodeHook::new(labeller, slf))?;
         let kept = hooks.clone().unbind();
-        let old = mem::replace(&mut slf.get().texts().hooks, Some(kept));
+        let old = slf.get().texts().hooks.replace(kept);
         drop(old);
         Ok(hooks)
     }
@@ -120,7 +119,7 @@ impl Label {
             return Ok(None);
         }
         let kept = carrier.clone().unbind();
-        let old = mem::replace(&mut slf.get().texts().carrier, Some(kept));
+        let old = slf.get().texts().carrier.replace(kept);
         drop(old);
         Ok(Some(carrier))
     }
