@@ -155,7 +155,11 @@ impl Search<'_> {
             }
             return;
         }
-        for child in self.children(level, block) {
+        // Of its parts those that the range reaches into.
+        let span = span / FAN_OUT;
+        let children = self.children(level, block);
+        let from = children.start.max(self.range.0 / span);
+        for child in from..children.end.min(self.range.1.div_ceil(span)) {
             self.visit(level - 1, child);
         }
     }
