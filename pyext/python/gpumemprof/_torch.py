@@ -120,7 +120,7 @@ def start_history(found: Support, *, max_entries: int, stacks: str, skip_actions
         "stacks": stacks,
         "max_entries": max_entries,
         # In the main thread annotations of that thread and of its backward passes are enough: those of all threads
-        # cost two allocations for each operation of a backward pass (150 µs a step of a small GPT, 2.15).
+        # cost two allocations for each operation of a backward pass (`benches/overhead.md`).
         "global_record_annotations": threading.current_thread() is not threading.main_thread(),
     }
     if skip_actions:
