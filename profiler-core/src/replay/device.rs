@@ -129,9 +129,7 @@ impl Replay {
         }
         let devices = devices.into_iter().take(Snapshot::MAX_DEVICES);
         let devices = devices.map(|device| {
-            let mut traces = snapshot.traces.iter();
-            let row = traces.position(|trace| trace.device == device);
-            let list = row.and_then(|row| lists.get(row).copied().flatten());
+            let list = Follower::list_of(snapshot, lists, device);
             let known = list.map_or_else(List::not_followed, |list| follower.take(list));
             let (replay, allocated) = replay_device(snapshot, device, &rules, known, &mut warnings);
             if let Some((list, allocated)) = list.zip(allocated) {

@@ -1,6 +1,6 @@
 //! The part of a replay that can be done while the events are still being read.
 
-use crate::snapshot::{Events, Snapshot};
+use crate::snapshot::{DeviceId, Events, Snapshot};
 
 use super::Curve;
 use super::lifetimes::Walk;
@@ -62,6 +62,20 @@ impl Follower {
                 curves.see(events, 0);
             }
         }
+    }
+
+    /// The list that became the trace of `device`; `lists` as in [`Followed::lists`].
+    ///
+    /// [`Followed::lists`]: crate::read::Followed::lists
+    #[must_use]
+    pub fn list_of(
+        snapshot: &Snapshot,
+        lists: &[Option<usize>],
+        device: DeviceId,
+    ) -> Option<usize> {
+        let mut traces = snapshot.traces.iter();
+        let row = traces.position(|trace| trace.device == device)?;
+        lists.get(row).copied().flatten()
     }
 
     /// After a replay: bytes of the blocks of list number `list` that the program had not let go

@@ -61,7 +61,7 @@ pub(super) fn find(
     if let Some(found) = found {
         let (sizes, pools, kinds) = found.columns;
         allocations.set_layout(sizes, pools, kinds);
-        return (found.layout, Some(found.allocated));
+        return (Layout::default(), Some(found.allocated));
     }
     let mut finder = Finder {
         source,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use profiler_core::attribution::Attribution;
 use profiler_core::read::Followed;
-use profiler_core::replay::{Curve, Replay};
+use profiler_core::replay::{Curve, Follower, Replay};
 use profiler_core::snapshot::{DeviceId, Events, Snapshot};
 
 use crate::follow::Ahead;
@@ -77,9 +77,7 @@ impl Document {
             .devices
             .iter()
             .map(|replay| {
-                let mut traces = snapshot.traces.iter();
-                let row = traces.position(|trace| trace.device == replay.device);
-                let list = row.and_then(|row| lists.get(row).copied().flatten());
+                let list = Follower::list_of(&snapshot, &lists, replay.device);
                 list.and_then(|list| follower.take_allocated(list))
             })
             .collect();

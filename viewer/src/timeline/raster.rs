@@ -224,8 +224,9 @@ fn draw_part(
         }
         // Zoomed in, many columns show the same moment.
         if painted != Some(moment) {
-            shown.see(sweep.advance(moment), moment);
-            stack.paint(sweep.live(), sweep.unchanged());
+            let (live, unchanged) = sweep.advance(moment);
+            shown.see(live, moment);
+            stack.paint(live, unchanged);
         }
         columns.push(&stack.strip);
         selected[column] = stack.selected;

@@ -60,15 +60,16 @@ impl<'a> Stack<'a> {
             unchanged
         };
         self.tops.truncate(unchanged);
-        let kept_to = pixel(self.tops.last().copied().unwrap_or(0));
+        let bottom_of = |tops: &[u64], at: usize| match at.checked_sub(1) {
+            Some(below) => tops.get(below).copied().unwrap_or(0),
+            None => 0,
+        };
+        let kept_to = pixel(bottom_of(&self.tops, self.tops.len()));
         let floor = kept_to.clamp(0.0, rows) as usize;
         self.strip.clear_from(floor, source.theme.canvas);
         // The first that reaches above the floor.
         let from = (self.tops).partition_point(|&top| pixel(top) <= floor as f64);
-        let mut bottom = match from.checked_sub(1) {
-            Some(below) => self.tops.get(below).copied().unwrap_or(0),
-            None => 0,
-        };
+        let mut bottom = bottom_of(&self.tops, from);
         let mut low = pixel(bottom);
         self.selected = None;
         for (at, one) in live.iter().enumerate().skip(from) {

@@ -23,8 +23,6 @@ pub struct Sweep<'a> {
     live: Vec<Live>,
     /// Rows below this have been seen.
     seen: usize,
-    /// So many of the live ones, the oldest, are those of the moment before.
-    unchanged: usize,
 }
 
 impl<'a> Sweep<'a> {
@@ -35,15 +33,15 @@ impl<'a> Sweep<'a> {
             allocations,
             live: Vec::new(),
             seen: 0,
-            unchanged: 0,
         }
     }
 
-    /// What is live at `moment`. Moments must not fall from call to call.
-    pub fn advance(&mut self, moment: Moment) -> &[Live] {
+    /// What is live at `moment`, and how many of them, from the oldest on, are those of the call
+    /// before. Moments must not fall from call to call.
+    pub fn advance(&mut self, moment: Moment) -> (&[Live], usize) {
         let is_alive = |live: &Live| live.died > moment;
         let first_dead = self.live.iter().position(|live| !is_alive(live));
-        self.unchanged = first_dead.unwrap_or(self.live.len());
+        let unchanged = first_dead.unwrap_or(self.live.len());
         if first_dead.is_some() {
             self.live.retain(is_alive);
         }
@@ -60,19 +58,6 @@ impl<'a> Sweep<'a> {
             }
         }
         self.seen = born_by;
-        &self.live
-    }
-
-    /// What is live at the moment of the last [`advance`](Self::advance).
-    #[must_use]
-    pub fn live(&self) -> &[Live] {
-        &self.live
-    }
-
-    /// How many of the live ones, from the oldest on, are the same as before the last
-    /// [`advance`](Self::advance).
-    #[must_use]
-    pub fn unchanged(&self) -> usize {
-        self.unchanged
+        (&self.live, unchanged)
     }
 }

@@ -12,7 +12,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::{Layout, Source, is_segment_action, span_born_at};
+use super::{Source, is_segment_action, span_born_at};
 use crate::allocator::{Dialect, Settings, SizeRules};
 use crate::replay::block_map::BlockMap;
 use crate::replay::segment_spans::{SegmentSpan, SpansAhead};
@@ -54,9 +54,8 @@ impl Default for LayoutAhead {
     }
 }
 
-/// A layout that was found ahead.
+/// A layout that was found ahead: nothing of it was live before the first event.
 pub(in crate::replay) struct FoundAhead {
-    pub(in crate::replay) layout: Layout,
     /// By allocation: its block's size, pool and size class.
     pub(in crate::replay) columns: (Vec<u64>, Vec<PoolId>, Vec<SegmentKind>),
     /// Bytes of blocks that the program has not let go of.
@@ -173,7 +172,7 @@ impl LayoutAhead {
         (fits && !self.map.is_exhausted()).then_some(())
     }
 
-    /// The layout of `allocations`, if all that the file says agrees with what was found;
+    /// The blocks of `allocations`, if all that the file says agrees with what was found;
     /// `final_sizes` has the sizes of the blocks that are active at the end, by address.
     pub(in crate::replay) fn finish(
         mut self,
@@ -221,7 +220,6 @@ impl LayoutAhead {
         self.kinds.shrink_to_fit();
         self.allocated.shrink_to_fit();
         Some(FoundAhead {
-            layout: Layout::default(),
             columns: (self.sizes, pools, self.kinds),
             allocated: self.allocated,
         })
